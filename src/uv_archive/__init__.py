@@ -1,0 +1,1 @@
+"""Take a uv project's locked distributions offline, and install from them."""

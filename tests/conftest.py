@@ -1,0 +1,105 @@
+"""What every test shares: a known environment, and the tools that some tests call."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+#: Set on the machines that decide whether a change lands: nothing may be skipped there.
+IN_CI = bool(os.environ.get("CI"))
+
+settings.register_profile("everyday", max_examples=50, deadline=None)
+settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
+settings.register_profile("soak", max_examples=5000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI else "everyday"))
+
+# How a machine reaches its network; these say nothing about what is installed.
+_CONNECTION = frozenset(
+    {"PIP_CERT", "PIP_DEFAULT_TIMEOUT", "UV_HTTP_TIMEOUT", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS"}
+)
+# Where a machine finds its package index; only tests that need one may know.
+_INDEX = frozenset(
+    {
+        *("PIP_CONFIG_FILE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST"),
+        *("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"),
+        *("UV_INSECURE_HOST", "UV_CONFIG_FILE"),
+    }
+)
+# Environments that are active where pytest was started, which uv would talk about.
+_ACTIVE = frozenset({"VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONHOME"})
+
+
+def _changes_behaviour(variable: str) -> bool:
+    return variable.startswith(("UV_", "PIP_")) and variable not in _CONNECTION
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_environment() -> Iterator[None]:
+    """Remove the variables by which a machine's settings would change what a test sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in tuple(os.environ):
+            if variable in _ACTIVE or (_changes_behaviour(variable) and variable not in _INDEX):
+                patch.delenv(variable)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_index(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Hide the machine's package index, and the settings of its user, from unmarked tests."""
+    if request.node.get_closest_marker("network"):
+        return
+    for variable in _INDEX & os.environ.keys():
+        monkeypatch.delenv(variable)
+    nothing = tmp_path_factory.getbasetemp() / "no-settings"
+    nothing.mkdir(exist_ok=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(nothing))
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(nothing))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+
+
+def give_up(reason: str) -> None:
+    """Fail the test in CI and skip it elsewhere, because the machine lacks something."""
+    if IN_CI:
+        pytest.fail(f"{reason}, and CI is set")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], Path]:
+    """Return a function that finds a program, or gives the test up."""
+
+    def find(name: str) -> Path:
+        # The environment that pytest runs in needn't be active.
+        places = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', '')}"
+        found = shutil.which(name, path=places)
+        if found is None:
+            give_up(f"`{name}` isn't installed")
+        return Path(str(found))
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def uv(tool: Callable[[str], Path]) -> Path:
+    """The uv binary."""
+    return tool("uv")
+
+
+@pytest.fixture(scope="session")
+def no_network(tool: Callable[[str], Path]) -> tuple[str, ...]:
+    """What to put before a command so that it runs in a network namespace without interfaces."""
+    unshare = str(tool("unshare"))
+    if subprocess.run([unshare, "-rn", "true"], capture_output=True, check=False).returncode:
+        give_up("this system allows no network namespace")
+    return (unshare, "-rn")
