@@ -1,0 +1,103 @@
+"""File names of distributions: the one grammar that foreign text must fit before it names a file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from packaging.utils import (
+    BuildTag,
+    InvalidWheelFilename,
+    NormalizedName,
+    canonicalize_name,
+    parse_wheel_filename,
+)
+from packaging.version import InvalidVersion, Version
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
+
+# Most file systems end a name at 255 bytes.
+_LONGEST = 255
+# What versions (PEP 440), names and tags are written with; `!` is an epoch, `+` a local version.
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*[A-Za-z0-9]")
+
+#: Endings of sdists. PEP 625 allows the first, and older releases have a `.zip`. The others
+#: are kept as locked, though newer installers refuse them.
+SDIST_ENDINGS = (
+    ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz",
+    ".tar.zst", ".tar.lz", ".tlz", ".tar.lzma", ".tar",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WheelFilename:
+    """A wheel's name, taken apart. Specification: binary distribution format."""
+
+    text: str
+    name: NormalizedName
+    version: Version
+    build: BuildTag
+    tags: frozenset[Tag]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SdistFilename:
+    """An sdist's name, taken apart. Specification: source distribution format."""
+
+    text: str
+    name: NormalizedName
+    version: Version
+    ending: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def check_safe(text: str) -> None:
+    """Raise `ValueError` unless *text* is a plain file name on every file system.
+
+    Letters, digits and `._+!-` only: no separator, no drive, no control character and no
+    trailing dot can be among them. A name of this kind with a version in it isn't one of
+    the names that Windows reserves.
+    """
+    if not _SAFE.fullmatch(text):
+        raise ValueError("not the name of a distribution")
+    if len(text) > _LONGEST:
+        raise ValueError(f"longer than {_LONGEST} characters")
+
+
+@lru_cache(maxsize=16384)
+def parse_wheel(text: str) -> WheelFilename:
+    """Take a wheel's file name apart. Raises `ValueError`."""
+    check_safe(text)
+    try:
+        name, version, build, tags = parse_wheel_filename(text)
+    except InvalidWheelFilename as error:
+        raise ValueError("not the name of a wheel") from error
+    return WheelFilename(text=text, name=name, version=version, build=build, tags=tags)
+
+
+def parse_sdist(text: str, name: NormalizedName) -> SdistFilename:
+    """Take the file name of an sdist of *name* apart. Raises `ValueError`.
+
+    The project's name has to be known: in `a-1-1.zip` the version may be `1` or `1-1`.
+    """
+    check_safe(text)
+    ending = next((ending for ending in SDIST_ENDINGS if text.endswith(ending)), None)
+    if ending is None:
+        raise ValueError("not the name of an sdist")
+    stem = text.removesuffix(ending)
+    head, tail = stem[: len(name)], stem[len(name) :]
+    if canonicalize_name(head) != name or not tail.startswith("-"):
+        raise ValueError(f"not the name of an sdist of `{name}`")
+    try:
+        version = Version(tail[1:])
+    except InvalidVersion as error:
+        raise ValueError("not the name of an sdist: its version can't be read") from error
+    return SdistFilename(text=text, name=name, version=version, ending=ending)

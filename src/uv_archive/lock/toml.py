@@ -1,0 +1,110 @@
+"""Typed access to a TOML document, with errors that name the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from uv_archive.errors import LockError
+
+T = TypeVar("T")
+
+
+class Table:
+    """A TOML table and the key path that leads to it.
+
+    Every method raises `LockError` with the place, such as `package[3].wheels[0].hash`,
+    for a value that is missing or of another type.
+    """
+
+    def __init__(self, value: Mapping[str, Any], place: str = "") -> None:
+        self.value = value
+        self.place = place
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.value
+
+    def place_of(self, key: str) -> str:
+        """Return the key path of *key* in this table."""
+        return f"{self.place}.{key}" if self.place else key
+
+    def fail(self, key: str, message: str) -> LockError:
+        """Make the error for *key*; the caller raises it."""
+        return LockError(message, place=self.place_of(key))
+
+    def text(self, key: str) -> str:
+        """Return a required string."""
+        if key not in self.value:
+            raise self.fail(key, "the lock lacks a key")
+        return self._typed(key, str, "a string")
+
+    def optional_text(self, key: str) -> str | None:
+        return self.text(key) if key in self.value else None
+
+    def integer(self, key: str) -> int:
+        """Return a required integer that isn't negative."""
+        if key not in self.value:
+            raise self.fail(key, "the lock lacks a key")
+        number = self._typed(key, int, "an integer")
+        if isinstance(number, bool) or number < 0:
+            raise self.fail(key, "expected an integer that isn't negative")
+        return number
+
+    def optional_integer(self, key: str) -> int | None:
+        return self.integer(key) if key in self.value else None
+
+    def table(self, key: str) -> Table:
+        """Return a table; one that is missing is empty."""
+        value: dict[str, Any] = self._typed(key, dict, "a table") if key in self.value else {}
+        return Table(value, self.place_of(key))
+
+    def tables(self, key: str) -> tuple[Table, ...]:
+        """Return an array of tables; one that is missing is empty."""
+        return tuple(self._array_of(key, dict, "a table", Table))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return an array of strings; one that is missing is empty."""
+        return tuple(self._array_of(key, str, "a string", lambda value, _: value))
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(self.value)
+
+    def parsed(self, key: str, parse: Callable[[str], T]) -> T:
+        """Return a required string as *parse* reads it; its `ValueError` becomes a `LockError`."""
+        text = self.text(key)
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise self.fail(key, f"the lock has a value that can't be read: {error}") from error
+
+    def optional_parsed(self, key: str, parse: Callable[[str], T]) -> T | None:
+        return self.parsed(key, parse) if key in self.value else None
+
+    def parsed_texts(self, key: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+        """Return an array of strings as *parse* reads them."""
+        found = []
+        for position, text in enumerate(self.texts(key)):
+            try:
+                found.append(parse(text))
+            except ValueError as error:
+                message = f"the lock has a value that can't be read: {error}"
+                raise self.fail(f"{key}[{position}]", message) from error
+        return tuple(found)
+
+    def _array_of(
+        self, key: str, kind: type[Any], name: str, make: Callable[[Any, str], T]
+    ) -> Iterator[T]:
+        if key not in self.value:
+            return
+        values: list[Any] = self._typed(key, list, "an array")
+        for position, value in enumerate(values):
+            place = f"{key}[{position}]"
+            if not isinstance(value, kind):
+                raise self.fail(place, f"expected {name}")
+            yield make(value, self.place_of(place))
+
+    def _typed(self, key: str, kind: type[T], name: str) -> T:
+        value = self.value[key]
+        if not isinstance(value, kind):
+            raise self.fail(key, f"expected {name}")
+        return value

@@ -1,0 +1,77 @@
+"""URLs that hide their credentials when printed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """An absolute URL. `str()` leaves out credentials, query string and fragment.
+
+    Signed URLs carry their secret in the query string, so only `exposed`, which
+    is for the wire, has one.
+    """
+
+    exposed: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """Check that *text* is an absolute URL with a host. Raises `ValueError`."""
+        if _CONTROL.search(text):
+            raise ValueError("a URL has no white space and no control characters")
+        parts = urlsplit(text)  # raises ValueError for a malformed host
+        if not parts.scheme or not parts.hostname:
+            raise ValueError("expected a URL with a scheme and a host")
+        _ = parts.port  # raises ValueError where it is no number
+        return cls(text)
+
+    @property
+    def scheme(self) -> str:
+        return urlsplit(self.exposed).scheme.lower()
+
+    @property
+    def host(self) -> str:
+        """The host name in lower case, without the port."""
+        return (urlsplit(self.exposed).hostname or "").lower()
+
+    @property
+    def origin(self) -> tuple[str, str, int | None]:
+        """Scheme, host and port: what credentials belong to."""
+        parts = urlsplit(self.exposed)
+        default = {"http": 80, "https": 443}.get(self.scheme)
+        return (self.scheme, self.host, parts.port or default)
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """User name and password of the URL itself, decoded."""
+        parts = urlsplit(self.exposed)
+        if parts.username is None and parts.password is None:
+            return None
+        return (unquote(parts.username or ""), unquote(parts.password or ""))
+
+    @property
+    def last_segment(self) -> str:
+        """The last segment of the path, percent-decoded once."""
+        return unquote(urlsplit(self.exposed).path.rpartition("/")[2], errors="strict")
+
+    def without_credentials(self) -> Url:
+        """The same place without user name and password; the query string stays."""
+        parts = urlsplit(self.exposed)
+        return Url(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])))
+
+    def public(self) -> str:
+        """What may be written down: no credentials, no query string, no fragment."""
+        parts = urlsplit(self.exposed)
+        netloc = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, netloc, parts.path, "", ""))
+
+    def __str__(self) -> str:
+        return self.public()
+
+    def __repr__(self) -> str:
+        return f"Url({self.public()!r})"
