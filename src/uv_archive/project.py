@@ -1,0 +1,185 @@
+"""The project that uv would find, and what its `pyproject.toml` says about locked installs.
+
+A project is a directory with a `pyproject.toml`, alone or a member of a workspace; the lock
+lies at the workspace's root. Source: uv's `crates/uv-workspace`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from packaging.utils import InvalidName, NormalizedName, canonicalize_name
+
+from uv_archive.errors import ProjectError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Project:
+    """A project on disk.
+
+    *root* is the workspace's directory, where the lock lies; *directory* the project's own,
+    at or below it (or beside it, for a member from outside). *name* is `None` for a workspace
+    root that isn't a project. *members* has every project of the workspace, the root included,
+    by name; their directories are absolute. *pyproject* is that of *directory*,
+    *root_pyproject* that of *root*.
+    """
+
+    root: Path
+    directory: Path
+    name: NormalizedName | None
+    members: Mapping[NormalizedName, Path]
+    pyproject: Mapping[str, Any] = field(repr=False)
+    root_pyproject: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def lock_path(self) -> Path:
+        return self.root / "uv.lock"
+
+    @property
+    def identity(self) -> str:
+        """What names the project in an archive: its root's name, or the members' names."""
+        root = project_name(self.root_pyproject)
+        return root or "workspace of " + ", ".join(sorted(self.members))
+
+    @property
+    def default_groups(self) -> tuple[NormalizedName, ...] | Literal["all"]:
+        """The groups that `uv sync` takes unasked: `tool.uv.default-groups`, else `dev`."""
+        configured = tool_uv(self.pyproject).get("default-groups", ["dev"])
+        if configured == "all":
+            return "all"
+        if not isinstance(configured, list) or not all(isinstance(g, str) for g in configured):
+            raise ProjectError(
+                f"`tool.uv.default-groups` in `{self.directory / 'pyproject.toml'}` is neither "
+                "a list of groups nor `all`"
+            )
+        return tuple(canonicalize_name(group) for group in configured)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """`tool.uv` of the workspace's root, where uv looks for settings."""
+        return tool_uv(self.root_pyproject)
+
+
+def find_project(start: Path) -> Project:
+    """Find the project of *start* as uv does: the nearest `pyproject.toml`, then its workspace.
+
+    Raises `ProjectError`.
+    """
+    directory = _nearest(start.absolute())
+    pyproject = read_pyproject(directory / "pyproject.toml")
+    if "workspace" in tool_uv(pyproject):
+        root, root_pyproject = directory, pyproject
+    else:
+        root, root_pyproject = _workspace_above(directory) or (directory, pyproject)
+    return Project(
+        root=root,
+        directory=directory,
+        name=project_name(pyproject),
+        members=_members(root, root_pyproject),
+        pyproject=pyproject,
+        root_pyproject=root_pyproject,
+    )
+
+
+def read_pyproject(path: Path) -> Mapping[str, Any]:
+    """Read a `pyproject.toml`. Raises `ProjectError`."""
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise ProjectError(f"`{path}` can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or ["nested too deeply"])[0]
+        raise ProjectError(f"`{path}` isn't TOML: {reason}") from error
+
+
+def tool_uv(pyproject: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the table `tool.uv`, empty where there is none."""
+    return _table(_table(pyproject, "tool"), "uv")
+
+
+def project_name(pyproject: Mapping[str, Any]) -> NormalizedName | None:
+    """Return `project.name`, normalised, or `None` where the file has no `project` table."""
+    name = _table(pyproject, "project").get("name")
+    if not isinstance(name, str):
+        return None
+    try:
+        return canonicalize_name(name, validate=True)
+    except InvalidName as error:
+        raise ProjectError(f"`{name}` is no valid project name") from error
+
+
+def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _nearest(start: Path) -> Path:
+    for directory in (start, *start.parents):
+        if (directory / "pyproject.toml").is_file():
+            return directory
+    raise ProjectError(
+        f"There is no `pyproject.toml` in `{start}` or above it",
+        hint="Go to the project's directory, or name it with `--project`",
+    )
+
+
+def _workspace_above(directory: Path) -> tuple[Path, Mapping[str, Any]] | None:
+    """Find the workspace that lists *directory* among its members.
+
+    The nearest `pyproject.toml` with a workspace decides, as in uv: if it doesn't list the
+    directory, the project is alone.
+    """
+    for parent in directory.parents:
+        path = parent / "pyproject.toml"
+        if not path.is_file():
+            continue
+        pyproject = read_pyproject(path)
+        workspace = _table(tool_uv(pyproject), "workspace")
+        if not workspace:
+            continue
+        return (parent, pyproject) if directory in _listed(parent, workspace) else None
+    return None
+
+
+def _listed(root: Path, workspace: Mapping[str, Any]) -> Sequence[Path]:
+    """Return the directories that `members` matches and `exclude` doesn't, sorted."""
+    excluded = {
+        path for pattern in _patterns(workspace, "exclude") for path in _glob(root, pattern)
+    }
+    found = {path for pattern in _patterns(workspace, "members") for path in _glob(root, pattern)}
+    return sorted(path for path in found if path not in excluded)
+
+
+def _patterns(workspace: Mapping[str, Any], key: str) -> Sequence[str]:
+    patterns = workspace.get(key, [])
+    return [pattern for pattern in patterns if isinstance(pattern, str)]
+
+
+def _glob(root: Path, pattern: str) -> Sequence[Path]:
+    # A member may lie outside the root (`../other`), which `Path.glob` doesn't follow.
+    base = root
+    while pattern.startswith("../"):
+        base, pattern = base.parent, pattern.removeprefix("../")
+    pattern = pattern.removeprefix("./").rstrip("/")
+    if pattern in ("", "."):
+        return [base]
+    return [path for path in base.glob(pattern) if path.is_dir()]
+
+
+def _members(root: Path, root_pyproject: Mapping[str, Any]) -> dict[NormalizedName, Path]:
+    members: dict[NormalizedName, Path] = {}
+    own_name = project_name(root_pyproject)
+    if own_name is not None:
+        members[own_name] = root
+    for directory in _listed(root, _table(tool_uv(root_pyproject), "workspace")):
+        path = directory / "pyproject.toml"
+        if not path.is_file() or directory == root:
+            continue
+        name = project_name(read_pyproject(path))
+        if name is not None:
+            members[name] = directory
+    return members
