@@ -1,0 +1,305 @@
+"""`pylock.toml` and `requirements.txt`: what other installers need to install from an archive.
+
+uv writes the markers, by `uv export` over a relocated lock (`docs/adr`); here its absolute paths
+become relative ones. Specifications: PEP 751, pip's requirements file format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import tomli_w
+from packaging.utils import NormalizedName
+
+from uv_archive.archive.layout import INDEX, ArchivePath
+from uv_archive.archive.locked import without_credentials
+from uv_archive.archive.manifest import Entry
+from uv_archive.errors import ArchiveError
+from uv_archive.selection import Include
+
+_LONGEST_LABEL = 100
+_DEV = {"include": "dev", "exclude": "no-dev", "only": "only-dev"}
+_PYLOCK_HEADER = """\
+# Written by uv-archive. From the directory of this file:
+#
+#     uv pip sync --offline --no-index --find-links . {name}
+#     pip install --no-index --find-links . -r {name}
+
+"""
+_REQUIREMENTS_HEADER = """\
+# Written by uv-archive. From the directory of this file:
+#
+#     pip install --no-index --find-links . --require-hashes -r {name}
+
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unpacked:
+    """The sdist that a source tree of the relocated lock was unpacked from."""
+
+    path: ArchivePath
+    subdirectory: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pylock:
+    """A pylock file (PEP 751) with relative paths, and the packages it can't have."""
+
+    document: Mapping[str, object]
+    left_out: tuple[str, ...]
+
+    def to_toml(self, name: str) -> bytes:
+        """Write it down. *name* is its file name, for the comment at the top."""
+        return (_PYLOCK_HEADER.format(name=name) + tomli_w.dumps(self.document)).encode()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requirements:
+    """A requirements file for pip, and the packages it can't have."""
+
+    text: str
+    left_out: tuple[str, ...]
+
+    def to_text(self, name: str) -> bytes:
+        """Write it down. *name* is its file name, for the comment at the top."""
+        return (_REQUIREMENTS_HEADER.format(name=name) + self.text).encode()
+
+
+def export_label(include: Include, *, member: NormalizedName | None = None) -> str:
+    """Return what names a selection's exports: `group-gpu`, or nothing for the default one.
+
+    *member* is the member of the workspace that was asked for, if it isn't the root. Targets
+    have no part in it, since markers make an export good for all of them. `_` is between the
+    parts, since no normalised name has one.
+    """
+    flags = [
+        *([f"member-{member}"] if member else []),
+        *_named("all-extras", include.all_extras),
+        *_named("all-groups", include.all_groups),
+        *_named("all-packages", include.all_packages),
+        *([_DEV[include.dev]] if include.dev else []),
+        *([f"dev-{include.dev}"] if include.dev else []),
+        *_each("extra", include.extras),
+        *_each("group", include.groups),
+        *_named("no-default-groups", include.no_default_groups),
+        *_each("no-extra", include.no_extras),
+        *_each("no-group", include.no_groups),
+        *_each("only-group", include.only_groups),
+        *_each("package", include.packages),
+    ]
+    label = "_".join(flags)
+    if len(label) <= _LONGEST_LABEL:
+        return label
+    return f"{label[:_LONGEST_LABEL]}_{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def export_names(labels: Iterable[str]) -> Mapping[str, tuple[ArchivePath, ArchivePath]]:
+    """Return the names of `pylock.toml` and `requirements.txt` for each label.
+
+    The first in order of the labels has the plain names. That is the default selection if any
+    request asked for it, whichever came first.
+    """
+    names = {}
+    for position, label in enumerate(sorted(set(labels))):
+        middle = f".{label}" if position else ""
+        names[label] = (
+            ArchivePath(f"pylock{middle}.toml"),
+            ArchivePath(f"requirements{middle}.txt"),
+        )
+    return names
+
+
+def relative_pylock(
+    exported: str,
+    *,
+    archive: Path,
+    files: Mapping[ArchivePath, Entry],
+    unpacked: Mapping[Path, Unpacked] | None = None,
+) -> Pylock:
+    """Make a pylock file of an archive from what uv exported.
+
+    *exported* is what `uv export --format pylock.toml` wrote over a lock whose sources point
+    into the directory *archive*, which is absolute. *files* gives sizes and digests; what it
+    lacks is left out. *unpacked* has the directories, absolute, that stand for an sdist's
+    subdirectory. Source trees of the project are left out: no archive has them.
+
+    Raises `ArchiveError` if it isn't what uv writes.
+    """
+    try:
+        document: dict[str, object] = tomllib.loads(exported)
+    except ValueError as error:
+        raise _not_a_pylock(f"it isn't TOML ({error})") from error
+    rewriting = _Rewriting(archive=archive, files=files, unpacked=unpacked or {})
+    packages, left_out = [], []
+    for package in _tables(document, "packages"):
+        rewritten = rewriting.package(package)
+        if rewritten is None:
+            left_out.append(_title(package))
+        else:
+            packages.append(rewritten)
+    kept = {key: document[key] for key in _TOP_LEVEL if key in document}
+    return Pylock(
+        document=kept | {"created-by": "uv-archive", "packages": packages},
+        left_out=tuple(left_out),
+    )
+
+
+def requirements(pylock: Pylock) -> Requirements:
+    """Make a requirements file for pip of the same packages, markers and hashes.
+
+    Files are named by version and hash, and found by `--find-links`. pip refuses git sources
+    where hashes are required, and finds no project below the top of an sdist.
+    """
+    lines, left_out, directories = [], list(pylock.left_out), set()
+    for package in _tables(pylock.document, "packages"):
+        files = _files(package)
+        if not files or "version" not in package or _has_subdirectory(package):
+            left_out.append(_title(package))
+            continue
+        marker = f" ; {package['marker']}" if "marker" in package else ""
+        hashes = sorted({_sha256(file) for file in files})
+        head = f"{package['name']}=={package['version']}{marker}"
+        lines.append(" \\\n    ".join([head, *(f"--hash=sha256:{value}" for value in hashes)]))
+        paths = (PurePosixPath(_string(file, "path")) for file in files)
+        directories |= {path.parent for path in paths if path.parts[0] == INDEX}
+    lines = [*(f"--find-links {directory}" for directory in sorted(directories)), *lines]
+    return Requirements(text="".join(f"{line}\n" for line in lines), left_out=tuple(left_out))
+
+
+# PEP 751's top-level keys, but for those that say who wrote the file.
+_TOP_LEVEL = (
+    "lock-version",
+    "environments",
+    "requires-python",
+    "extras",
+    "dependency-groups",
+    "default-groups",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rewriting:
+    archive: Path
+    files: Mapping[ArchivePath, Entry]
+    unpacked: Mapping[Path, Unpacked]
+
+    def package(self, package: Mapping[str, object]) -> dict[str, object] | None:
+        """Return a `[[packages]]` entry with relative paths, or `None` if nothing is left."""
+        content = self._content(package)
+        if not content:
+            return None
+        # `index` isn't kept: it is the archive's own path.
+        head = ("name", "version", "marker", "requires-python")
+        return {key: package[key] for key in head if key in package} | content
+
+    def _content(self, package: Mapping[str, object]) -> dict[str, object]:
+        # "vcs", "directory" and "archive" are mutually exclusive with "sdist" and "wheels".
+        if "vcs" in package:
+            vcs = dict(_table(package, "vcs"))
+            if "url" not in vcs:
+                return {}  # a repository of this machine
+            return {"vcs": vcs | {"url": without_credentials(_string(vcs, "url"), of_git=True)}}
+        if "archive" in package:
+            archive = self._file(_table(package, "archive"))
+            return {"archive": archive} if archive else {}
+        if "directory" in package:
+            return self._directory(_table(package, "directory"))
+        content: dict[str, object] = {}
+        sdist = self._file(_table(package, "sdist")) if "sdist" in package else None
+        if sdist:
+            content["sdist"] = sdist
+        found = (self._file(wheel) for wheel in _tables(package, "wheels"))
+        wheels = sorted((wheel for wheel in found if wheel), key=lambda w: str(w["path"]))
+        if wheels:
+            content["wheels"] = wheels
+        return content
+
+    def _directory(self, directory: Mapping[str, object]) -> dict[str, object]:
+        source = self.unpacked.get(Path(_string(directory, "path")))
+        if source is None or source.path not in self.files:
+            return {}
+        archive = self._described(source.path)
+        return {"archive": archive | {"subdirectory": source.subdirectory}}
+
+    def _file(self, file: Mapping[str, object]) -> dict[str, object] | None:
+        path = self._path(file)
+        return None if path is None or path not in self.files else self._described(path)
+
+    def _described(self, path: ArchivePath) -> dict[str, object]:
+        entry = self.files[path]
+        return {"path": path, "size": entry.size, "hashes": {"sha256": entry.sha256}}
+
+    def _path(self, file: Mapping[str, object]) -> ArchivePath | None:
+        if "path" in file:
+            text = _string(file, "path")
+        else:
+            parts = urlsplit(_string(file, "url"))
+            if parts.scheme != "file":
+                return None
+            text = unquote(parts.path)
+            # On Windows the path of `file:///C:/x` begins with the slash before the drive.
+            text = text.removeprefix("/") if text[2:3] == ":" else text
+        try:
+            return ArchivePath(Path(text).relative_to(self.archive).as_posix())
+        except ValueError:
+            return None
+
+
+def _named(flag: str, is_set: bool) -> list[str]:
+    return [flag] if is_set else []
+
+
+def _each(flag: str, names: Iterable[NormalizedName]) -> list[str]:
+    return [f"{flag}-{name}" for name in sorted(set(names))]
+
+
+def _files(package: Mapping[str, object]) -> list[Mapping[str, object]]:
+    single = [_table(package, key) for key in ("sdist", "archive") if key in package]
+    return [*single, *_tables(package, "wheels")]
+
+
+def _has_subdirectory(package: Mapping[str, object]) -> bool:
+    return "archive" in package and "subdirectory" in _table(package, "archive")
+
+
+def _sha256(file: Mapping[str, object]) -> str:
+    return _string(_table(file, "hashes"), "sha256")
+
+
+def _title(package: Mapping[str, object]) -> str:
+    name = _string(package, "name")
+    return f"{name}=={package['version']}" if "version" in package else name
+
+
+def _table(table: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = table.get(key)
+    if not isinstance(value, Mapping):
+        raise _not_a_pylock(f"`{key}` isn't a table")
+    return value
+
+
+def _tables(table: Mapping[str, object], key: str) -> Sequence[Mapping[str, object]]:
+    value = table.get(key, [])
+    if not isinstance(value, Sequence) or not all(isinstance(item, Mapping) for item in value):
+        raise _not_a_pylock(f"`{key}` isn't an array of tables")
+    return value
+
+
+def _string(table: Mapping[str, object], key: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str):
+        raise _not_a_pylock(f"`{key}` isn't a string")
+    return value
+
+
+def _not_a_pylock(reason: str) -> ArchiveError:
+    return ArchiveError(
+        f"uv exported a `pylock.toml` that can't be used: {reason}",
+        hint="Look for a newer uv-archive",
+    )

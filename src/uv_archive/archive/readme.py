@@ -1,0 +1,211 @@
+"""`README.md`: how to install from an archive, for whoever finds it years later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from uv_archive.archive.layout import GIT, ArchivePath
+from uv_archive.archive.manifest import BuildRequirement, BuiltFrom, Entry, Locked, Tool
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportNames:
+    """A selection's exports, and the packages that neither pip nor uv can install from them."""
+
+    label: str
+    pylock: ArchivePath
+    requirements: ArchivePath
+    left_out_of_pylock: tuple[str, ...]
+    left_out_of_requirements: tuple[str, ...]
+
+
+def readme(
+    *,
+    project: str,
+    lock: ArchivePath,
+    files: Mapping[ArchivePath, Entry],
+    coverage: Sequence[str],
+    exports: Sequence[ExportNames],
+) -> bytes:
+    """Write it. *coverage* says in words for which Pythons and platforms, a line each."""
+    parts = [
+        _introduction(project, lock, files, coverage),
+        _with_this_program(files),
+        *([_without_it(files, exports)] if exports else []),
+        _CHECK,
+        _contents(lock, files, exports),
+    ]
+    return "\n".join(parts).encode()
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes for people: `1.9 GiB`."""
+    if size < 1024:
+        return f"{size} bytes"
+    value, units = size / 1024, list(_UNITS)
+    while value >= 1023.95 and len(units) > 1:
+        value, units = value / 1024, units[1:]
+    return f"{value:.1f} {units[0]}"
+
+
+def _introduction(
+    project: str,
+    lock: ArchivePath,
+    files: Mapping[ArchivePath, Entry],
+    coverage: Sequence[str],
+) -> str:
+    ours = [entry for path, entry in files.items() if entry.origin and not _is_bundle(path)]
+    total = size_text(sum(entry.size for entry in ours))
+    lines = [
+        f"# The dependencies of `{project}`",
+        "",
+        f"This directory has {_count(len(ours), 'distribution')} ({total}): wheels and source",
+        "distributions of Python packages, as the project's lock names them, and what is needed to",
+        f"build those that have to be built. The lock itself is in `{lock}`. With these files the",
+        "project can be installed without a network.",
+        "",
+    ]
+    if coverage:
+        lines += ["They are for:", "", *(f"* {line}" for line in sorted(set(coverage))), ""]
+    return "\n".join(lines)
+
+
+def _with_this_program(files: Mapping[ArchivePath, Entry]) -> str:
+    lines = [
+        "## Install the whole project with uv-archive",
+        "",
+        "In the project's directory, where `pyproject.toml` is, with `DIR` for this directory:",
+        "",
+        "    uv-archive sync --dist-archive DIR",
+        "",
+        "This is the way that checks every file against the project's own lock, and installs the",
+        "project itself and everything from git, too. It needs the Python that the project asks",
+        "for, and the programs `uv` and `uv-archive`.",
+    ]
+    tools = sorted(path for path, entry in files.items() if _has(entry, Tool))
+    if tools:
+        lines += ["They are here as well:", "", *(f"* `{path}`" for path in tools)]
+    return "\n".join([*lines, ""])
+
+
+def _without_it(files: Mapping[ArchivePath, Entry], exports: Sequence[ExportNames]) -> str:
+    plain = exports[0]
+    lines = [
+        "## Install without uv-archive",
+        "",
+        "In this directory, into a virtual environment, each of these alone does it:",
+        "",
+        f"    uv pip sync --offline --no-index --find-links . {plain.pylock}",
+        f"    pip install --no-index --find-links . -r {plain.pylock}",
+        f"    pip install --no-index --find-links . --require-hashes -r {plain.requirements}",
+        "",
+        "uv is told by `--python` or `VIRTUAL_ENV` which environment; `uv pip sync` also removes",
+        "what else is in it. The second command needs pip 26.1 or later, the third any pip.",
+        "",
+        "They leave out the project itself and every other source tree beside it; afterwards",
+        "`pip install --no-index --no-deps --no-build-isolation PROJECT` adds it, once its build",
+        "backend is installed.",
+        *_left_out(exports),
+        *_index(files),
+        *_sdists(files),
+    ]
+    if len(exports) > 1:
+        lines += [
+            "",
+            "Other selections of extras, groups and packages have files of their own:",
+            "",
+            *(f"* `{e.pylock}` and `{e.requirements}`" for e in exports[1:]),
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _left_out(exports: Sequence[ExportNames]) -> Iterable[str]:
+    from_git = sorted({name for e in exports for name in e.left_out_of_requirements})
+    from_git = [n for n in from_git if all(n not in e.left_out_of_pylock for e in exports)]
+    if not from_git:
+        return
+    yield "They also leave out what comes from git, or lies in a subdirectory of a source"
+    yield "distribution:"
+    yield ""
+    yield from (f"* {name}" for name in from_git)
+    yield ""
+    yield "`uv-archive sync` installs it. Remove it from a copy of `pylock.toml` if an installer"
+    yield "stumbles over it there."
+
+
+def _index(files: Mapping[ArchivePath, Entry]) -> Iterable[str]:
+    if any(path.startswith("index/") for path in files):
+        yield ""
+        yield "Files in `index/` have the same name as others with different content, so they lie"
+        yield "apart. The files above name them where they are; an installer that is called in"
+        yield "another way has to be given their directories by `--find-links`, too."
+
+
+def _sdists(files: Mapping[ArchivePath, Entry]) -> Iterable[str]:
+    sdists = [
+        path
+        for path, entry in files.items()
+        if _has(entry, Locked) and not _is_bundle(path) and not path.endswith(".whl")
+    ]
+    if sdists:
+        yield ""
+        yield f"{_count(len(sdists), 'file')} here"
+        yield "are source distributions. An installer builds those that have no wheel for the"
+        yield "machine, which may need a compiler."
+
+
+_CHECK = """\
+## Check that nothing was damaged
+
+    sha256sum -c SHA256SUMS
+
+That finds damage, but not somebody who changed the sums together with the files. Against that,
+compare the sha256 of `uv-archive.json` with the digest that was printed when the archive was
+made, or give that digest to `uv-archive sync --expect`.
+"""
+
+
+def _contents(
+    lock: ArchivePath, files: Mapping[ArchivePath, Entry], exports: Sequence[ExportNames]
+) -> str:
+    entries = files.items()
+    reasons = [
+        (_number(entries, Locked), "that the lock names"),
+        (_number(entries, BuildRequirement), "to build others with"),
+        (_number(entries, BuiltFrom), "that were built here beforehand"),
+        (_number(entries, Tool), "to install with"),
+    ]
+    counted = ", ".join(f"{number} {reason}" for number, reason in reasons if number)
+    rows = [("`*.whl`, `*.tar.gz`, `*.zip`", f"distributions: {counted or 'none'}")]
+    if any(path.startswith("index/") for path in files):
+        rows.append(("`index/`", "those whose name others have as well"))
+    if any(_is_bundle(path) for path in files):
+        rows.append((f"`{GIT}/`", "git repositories with their history, for `git clone`"))
+    rows += [
+        (f"`{lock}`", "the lock, without the credentials that URLs may have had"),
+        *((f"`{e.pylock}`", "a selection with hashes and markers (PEP 751)") for e in exports),
+        *((f"`{e.requirements}`", "the same for pip") for e in exports),
+        ("`SHA256SUMS`", "a digest for each file above"),
+        ("`uv-archive.json`", "for each file what it is, where from and why (format 1)"),
+    ]
+    lines = ["## What is here", "", "| file | content |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {name} | {what} |" for name, what in rows), ""])
+
+
+def _number(entries: Iterable[tuple[ArchivePath, Entry]], kind: type[object]) -> int:
+    return sum(_has(entry, kind) and not _is_bundle(path) for path, entry in entries)
+
+
+def _has(entry: Entry, kind: type[object]) -> bool:
+    return entry.origin is not None and any(isinstance(why, kind) for why in entry.origin.why)
+
+
+def _is_bundle(path: ArchivePath) -> bool:
+    return path.startswith(f"{GIT}/")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,455 @@
+"""The archive's directory: what is in it, and durable changes to it.
+
+At any instant every file under its final name is complete, and `uv-archive.json` is absent or
+true: before anything that it records changes, it goes into `.partial/`, and the new one comes
+last.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from uv_archive.archive import disk
+from uv_archive.archive.exclusive import exclusive
+from uv_archive.archive.layout import (
+    DIRECTORIES,
+    INDEX,
+    MANIFEST,
+    PARTIAL,
+    ArchivePath,
+    is_metadata,
+)
+from uv_archive.archive.manifest import LARGEST, Manifest, from_json
+from uv_archive.errors import ArchiveError, StorageError
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_LOCK = "lock"
+_NEXT = "next.json"
+_TEMPORARY = "write-"
+# Metadata is read back whole, to see whether it changed. A lock has at most 100 MiB.
+_LARGEST_METADATA = 256 * 1024 * 1024
+_NOT_YOURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileState:
+    """What the file system says of a plain file: size in bytes, times in nanoseconds, inode."""
+
+    size: int
+    modified: int
+    changed: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileState:
+        return cls(
+            size=status.st_size,
+            modified=status.st_mtime_ns,
+            changed=status.st_ctime_ns,
+            inode=status.st_ino,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """What a directory holds, by path with `/` between its parts; `.partial/` isn't counted.
+
+    *others* is whatever can't be a file of an archive: links, pipes, directories of other
+    names. What is in those was not looked at.
+    """
+
+    files: Mapping[str, FileState]
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An archive's directory, for reading. It needn't exist yet."""
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: Path) -> Store:
+        """Check that *directory* is an archive, an unfinished one, empty or absent.
+
+        Raises `ArchiveError` for a file and for somebody else's directory.
+        """
+        store = cls(directory)
+        store.check()
+        return store
+
+    def check(self) -> None:
+        """Raise `ArchiveError` unless the directory is an archive or can become one."""
+        if not os.path.lexists(self.directory):
+            return
+        if not self.directory.is_dir():
+            raise ArchiveError(
+                f"`{self.directory}` isn't a directory", hint="Choose another one with `--out-dir`"
+            )
+        with disk.storing(self.directory, doing="read"):
+            names = set(os.listdir(self.directory))  # noqa: PTH208 - a Path each isn't needed
+        if names and MANIFEST not in names and PARTIAL not in names:
+            raise ArchiveError(
+                f"`{self.directory}` is no archive, and it isn't empty",
+                hint=f"Choose another directory; an archive has a `{MANIFEST}`",
+            )
+        for name in {PARTIAL, *DIRECTORIES} & names:
+            self._check_directory(self.directory / name)
+
+    def path(self, path: ArchivePath) -> Path:
+        """Return where *path* is on this machine."""
+        return self.directory / path
+
+    def find_manifest(self) -> Manifest | None:
+        """Return what the archive says of itself, or `None` while it is incomplete."""
+        content = disk.read_plain(self.directory / MANIFEST, limit=LARGEST)
+        return None if content is None else from_json(content)
+
+    def manifest(self) -> Manifest:
+        """Return what the archive says of itself. Raises `ArchiveError` if it is incomplete."""
+        found = self.find_manifest()
+        if found is not None:
+            return found
+        if not self.directory.is_dir():
+            raise ArchiveError(
+                f"There is no archive at `{self.directory}`", hint="Run `uv-archive download` first"
+            )
+        raise ArchiveError(
+            f"The archive in `{self.directory}` is incomplete: it has no `{MANIFEST}`",
+            hint="Run `uv-archive download` again: it goes on where it stopped",
+        )
+
+    def recorded(self) -> Manifest | None:
+        """Return what the last run that came to its end recorded: requests, files.
+
+        That is the manifest, or the one that a stopped run has put aside. In the second case the
+        requests count, but some of the files may have changed.
+        """
+        found = self.find_manifest()
+        if found is not None:
+            return found
+        content = disk.read_plain(self.directory / PARTIAL / MANIFEST, limit=LARGEST)
+        return None if content is None else from_json(content)
+
+    def scan(self) -> Contents:
+        """Look at every file once, following no link. An absent directory is an empty one."""
+        files: dict[str, FileState] = {}
+        others: list[str] = []
+        if self.directory.is_dir():
+            with disk.storing(self.directory, doing="read"):
+                self._scan("", files, others)
+        return Contents(files=files, others=tuple(sorted(others)))
+
+    def free_bytes(self) -> int:
+        """Return how many bytes can be written there."""
+        return disk.free_bytes(self.directory)
+
+    @contextmanager
+    def writing(self, *, notify: Callable[[str], None]) -> Iterator[Writer]:
+        """Make the directory if need be, and keep every other run out of it meanwhile.
+
+        *notify* is told whom it waits for. Manifest and contents have to be read inside, since
+        the run that was waited for changes them. Raises `ArchiveError` where nothing can be
+        written, and `StorageError`.
+        """
+        self.check()
+        partial = self.directory / PARTIAL
+        fresh = not os.path.lexists(self.directory)
+        with ExitStack() as stack:
+            with _owned():
+                stack.enter_context(exclusive(partial / _LOCK, notify=notify))
+            self.check()
+            writer = Writer(self)
+            stack.callback(writer.leave)
+            yield writer
+        with suppress(OSError):
+            partial.rmdir()
+            if fresh:
+                self.directory.rmdir()
+
+    def _scan(self, prefix: str, files: dict[str, FileState], others: list[str]) -> None:
+        with os.scandir(self.directory / prefix) as entries:
+            for entry in entries:
+                path = prefix + entry.name
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    files[path] = FileState.of(status)
+                elif not stat.S_ISDIR(status.st_mode):
+                    others.append(path)
+                elif path in DIRECTORIES or prefix == f"{INDEX}/":
+                    self._scan(f"{path}/", files, others)
+                elif path != PARTIAL:
+                    others.append(f"{path}/")
+
+    def _check_directory(self, path: Path) -> None:
+        with disk.storing(path, doing="looked at"):
+            is_directory = stat.S_ISDIR(path.lstat().st_mode)
+        if not is_directory:
+            # A link would have this program write outside the archive.
+            raise ArchiveError(
+                f"`{path}` isn't a directory",
+                hint="Archives have no links. Choose another directory, or remove it",
+            )
+
+
+class Writer:
+    """Changes to an archive that nobody else changes meanwhile. `Store.writing` makes it.
+
+    Methods may be called from several threads, but for `finish`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._partial = store.directory / PARTIAL
+        self._clean_partial()
+        recorded = store.recorded()
+        self._recorded: Collection[ArchivePath] = recorded.files if recorded else ()
+        self._own = {path for path in self._recorded if is_metadata(path)} | self._planned()
+        self._guard = threading.Lock()
+        self._aside = False
+        self._temporary = 0
+        # A dictionary is a set that threads can add to while it is copied.
+        self._directories: dict[Path, None] = {store.directory: None}
+
+    def partial(self, key: str) -> Path:
+        """Return where the unfinished transfer *key* lies, by `layout.partial_key`."""
+        if not _KEY.fullmatch(key):
+            raise ValueError("a key has 64 hexadecimal digits")
+        return self._partial / key
+
+    def commit(self, partial: Path, path: ArchivePath) -> None:
+        """Give a complete, checked and synced file of `.partial/` its final name.
+
+        The name is durable after `sync_directories`, which `finish` calls.
+        """
+        self._before_changing(path)
+        destination = self._make_way(path)
+        with disk.storing(destination):
+            partial.replace(destination)
+
+    def move(self, source: ArchivePath, path: ArchivePath) -> None:
+        """Give a file that the archive's manifest recorded another name.
+
+        Raises `ValueError` for a file that it didn't: whose that is can't be known.
+        """
+        self._check_recorded(source)
+        self._before_changing(source)
+        self._directories[self.store.path(source).parent] = None
+        self.commit(self.store.path(source), path)
+
+    def move(self, source: ArchivePath, path: ArchivePath) -> None:
+        """Give a recorded file another path."""
+        self._before_changing(source)
+        self.commit(self.store.path(source), path)
+        self._directories[self.store.path(source).parent] = None
+
+    def write(self, path: ArchivePath, content: bytes) -> None:
+        """Write a whole file under its final name, durably but for the name."""
+        self.commit(self._write_temporary(content), path)
+
+    def remove(self, paths: Collection[ArchivePath]) -> None:
+        """Remove files that the archive's manifest recorded; missing ones are fine.
+
+        Raises `ValueError` for a file that it didn't: whose that is can't be known.
+        """
+        for path in paths:
+            self._check_recorded(path)
+        for path in paths:
+            self._before_changing(path)
+            destination = self.store.path(path)
+            with disk.storing(destination, doing="removed"), suppress(FileNotFoundError):
+                destination.unlink()
+            self._directories[destination.parent] = None
+
+    def sync_directories(self) -> None:
+        """Make every name that was given so far durable."""
+        for directory in tuple(self._directories):
+            with disk.storing(directory), suppress(FileNotFoundError):
+                disk.sync_directory(directory)
+
+    def finish(
+        self,
+        manifest: Manifest,
+        documents: Mapping[ArchivePath, bytes],
+        *,
+        remove: Collection[ArchivePath] = (),
+    ) -> bool:
+        """Write metadata, remove what isn't wanted, and the manifest last; return if it changed.
+
+        *documents* is the metadata, all of it but `uv-archive.json`; earlier metadata that it
+        lacks goes. Afterwards `.partial/` is empty.
+        """
+        self._check_complete(manifest, documents)
+        if not manifest.files.keys().isdisjoint(remove):
+            raise ValueError("the manifest describes a file that is to be removed")
+        content = manifest.to_json()
+        stale = {path for path in self._own - documents.keys() if self._exists(path)}
+        changed = [path for path, data in documents.items() if self._read(path) != data]
+        current = disk.read_plain(self.store.directory / MANIFEST, limit=LARGEST)
+        if current == content and not (changed or stale or remove or self._aside):
+            self.sync_directories()
+            self._discard()
+            return False
+        # A full disk has to show before anything changes.
+        ready = {path: self._write_temporary(documents[path]) for path in changed}
+        last = self._write_temporary(content)
+        self._plan(content)
+        for path, temporary in ready.items():
+            self.commit(temporary, path)
+        self.remove({*remove, *stale})
+        self.sync_directories()
+        self._replace_manifest(last)
+        self._discard()
+        return True
+
+    def leave_as_it_is(self) -> None:
+        """End a run that found nothing to write: names become durable, `.partial/` empty."""
+        self.sync_directories()
+        self._discard()
+
+    def leave(self) -> None:
+        """Take away what isn't worth keeping; unfinished transfers are.
+
+        `.partial/` stays, too, where it is all that tells a stopped first run from somebody
+        else's directory.
+        """
+        with suppress(OSError):
+            for path in self._partial.glob(f"{_TEMPORARY}*"):
+                path.unlink()
+            left = {path.name for path in self._partial.iterdir()} - {_LOCK}
+            files = {path.name for path in self.store.directory.iterdir()} - {PARTIAL}
+            if not left and files and MANIFEST not in files:
+                self._partial.joinpath(_NEXT).touch()
+
+    def _check_complete(self, manifest: Manifest, documents: Mapping[ArchivePath, bytes]) -> None:
+        described = {path for path, entry in manifest.files.items() if entry.origin is None}
+        if described != documents.keys():
+            raise ValueError("the manifest describes other metadata than there is")
+        for path, data in documents.items():
+            if manifest.files[path].sha256 != hashlib.sha256(data).hexdigest():
+                raise ValueError(f"the manifest has another digest for `{path}`")
+
+    def _check_recorded(self, path: ArchivePath) -> None:
+        if path not in self._recorded and path not in self._own:
+            raise ValueError(f"`{path}` isn't recorded")
+
+    def _before_changing(self, path: ArchivePath) -> None:
+        """Put the manifest aside, durably, before the first change to what it records."""
+        if path not in self._recorded:
+            return
+        with self._guard:
+            if self._aside:
+                return
+            current = self.store.directory / MANIFEST
+            with disk.storing(current):
+                with suppress(FileNotFoundError):
+                    current.replace(self._partial / MANIFEST)
+                disk.sync_directory(self._partial)
+                disk.sync_directory(self.store.directory)
+            self._aside = True
+
+    def _make_way(self, path: ArchivePath) -> Path:
+        destination = self.store.path(path)
+        parts = path.split("/")[:-1]
+        directory = self.store.directory
+        for part in parts:
+            above, directory = directory, directory / part
+            if directory not in self._directories:
+                with disk.storing(directory):
+                    directory.mkdir(exist_ok=True)
+                self.store._check_directory(directory)  # noqa: SLF001 - same module
+                self._directories[above] = None
+                self._directories[directory] = None
+        return destination
+
+    def _write_temporary(self, content: bytes) -> Path:
+        with self._guard:
+            self._temporary += 1
+            path = self._partial / f"{_TEMPORARY}{self._temporary}"
+        with disk.storing(path):
+            disk.write_new(path, content)
+        return path
+
+    def _plan(self, content: bytes) -> None:
+        """Write down what will be recorded, so that the next run knows this one's metadata."""
+        temporary = self._write_temporary(content)
+        with disk.storing(self._partial):
+            temporary.replace(self._partial / _NEXT)
+            disk.sync_directory(self._partial)
+
+    def _planned(self) -> set[ArchivePath]:
+        """Return the metadata that a stopped run may have left."""
+        with suppress(ArchiveError):
+            content = disk.read_plain(self._partial / _NEXT, limit=LARGEST)
+            if content:
+                return {path for path in from_json(content).files if is_metadata(path)}
+        return set()
+
+    def _replace_manifest(self, temporary: Path) -> None:
+        destination = self.store.directory / MANIFEST
+        with disk.storing(destination):
+            temporary.replace(destination)
+            disk.sync_directory(self.store.directory)
+        self._aside = False
+
+    def _read(self, path: ArchivePath) -> bytes | None:
+        with suppress(ArchiveError):  # A link or a pipe is replaced.
+            return disk.read_plain(self.store.path(path), limit=_LARGEST_METADATA)
+        return None
+
+    def _exists(self, path: ArchivePath) -> bool:
+        return os.path.lexists(self.store.path(path))
+
+    def _clean_partial(self) -> None:
+        """Remove what this program doesn't leave there; a link would lead its writes outside."""
+        for path in self._entries():
+            with disk.storing(path, doing="removed"):
+                status = path.lstat()
+                if stat.S_ISDIR(status.st_mode):
+                    shutil.rmtree(path)
+                elif (
+                    not stat.S_ISREG(status.st_mode)
+                    or status.st_nlink > 1
+                    or path.name.startswith(_TEMPORARY)
+                ):
+                    path.unlink()
+
+    def _discard(self) -> None:
+        """Remove what only an unfinished archive has."""
+        for path in self._entries():
+            with disk.storing(path, doing="removed"):
+                path.unlink()
+        # A stopped run may have left directories empty, so all of them are tried.
+        with suppress(OSError):
+            for directory in (self.store.directory / INDEX).iterdir():
+                with suppress(OSError):
+                    directory.rmdir()
+        for name in DIRECTORIES:
+            with suppress(OSError):
+                (self.store.directory / name).rmdir()
+
+    def _entries(self) -> list[Path]:
+        with disk.storing(self._partial, doing="read"):
+            return [path for path in self._partial.iterdir() if path.name != _LOCK]
+
+
+@contextmanager
+def _owned() -> Iterator[None]:
+    """Say at the outset, as a fault of the request, that nothing can be written."""
+    try:
+        yield
+    except StorageError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in _NOT_YOURS:
+            raise ArchiveError(error.message, hint=error.hint) from cause
+        raise
