@@ -1,0 +1,225 @@
+"""Relocate a lock: rewrite its sources so that uv takes every file from where it is now.
+
+Pure: it looks at no file. Found by experiment with uv 0.13.9; what uv makes of the result
+under `--frozen` is held by the tests of `sync`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from packaging.utils import NormalizedName, canonicalize_name
+
+from uv_archive.digest import Digest
+from uv_archive.lock.model import (
+    Dependency,
+    Distribution,
+    LocalPath,
+    Lock,
+    Package,
+    PathSource,
+    RegistrySource,
+    TreeSource,
+    UrlSource,
+)
+
+#: A file of a lock: the position of its package, and its name.
+FileKey = tuple[int, str]
+
+# What a file entry says of how to get the file. The rest of it is kept; `zstd` describes
+# another file of the index.
+_LOCATING = frozenset({"url", "path", "filename", "zstd"})
+_NOTHING: Mapping[FileKey, Digest] = {}
+_NO_TREES: Mapping[int, Path] = {}
+
+
+def relocate(
+    lock: Lock,
+    *,
+    files: Mapping[FileKey, Path],
+    project_root: Path,
+    digests: Mapping[FileKey, Digest] = _NOTHING,
+    trees: Mapping[int, Path] = _NO_TREES,
+) -> bytes:
+    """Return the lock as TOML with *files*, absolute paths, in place of what it names.
+
+    Registry packages become packages of a flat index, one per original index, with only the
+    files that are there; a wheel in *files* that the lock doesn't have is added. A direct URL
+    becomes a path; one without a file stays. The project's own files and source trees are
+    made absolute below *project_root*, where the lock lies. *trees* names the unpacked source
+    tree to build a package from in place of its file. *digests* go before the lock's. Edges
+    follow their packages, and everything else is kept as it stands.
+    """
+    relocation = _Relocation(lock, files, project_root, digests, trees)
+    document = dict(lock.document)
+    document["package"] = [relocation.package(package) for package in lock.packages]
+    return tomli_w.dumps(document).encode()
+
+
+class _Relocation:
+    """The new sources of a lock's packages, and the tables written with them."""
+
+    def __init__(
+        self,
+        lock: Lock,
+        files: Mapping[FileKey, Path],
+        project_root: Path,
+        digests: Mapping[FileKey, Digest],
+        trees: Mapping[int, Path],
+    ) -> None:
+        self._tables: list[dict[str, Any]] = lock.document.get("package", [])
+        self._lock = lock
+        self._files = files
+        self._root = project_root
+        self._digests = digests
+        self._trees = trees
+        self._indexes: dict[str, str] = {}
+        # In the order of the packages, so that the result doesn't depend on who asks first.
+        self._sources = [self._source(package) for package in lock.packages]
+
+    def package(self, package: Package) -> dict[str, Any]:
+        """Return the table of *package*."""
+        table = dict(self._tables[package.position])
+        table["source"] = self._sources[package.position]
+        if "dependencies" in table:
+            table["dependencies"] = self._edges(table["dependencies"], package.dependencies)
+        for key, edges in (
+            ("optional-dependencies", package.optional_dependencies),
+            ("dev-dependencies", package.dependency_groups),
+        ):
+            if key in table:
+                table[key] = self._named_edges(table[key], edges)
+        return self._with_files(table, package)
+
+    def _named_edges(
+        self,
+        tables: Mapping[str, list[dict[str, Any]]],
+        edges: Mapping[NormalizedName, tuple[Dependency, ...]],
+    ) -> dict[str, list[dict[str, Any]]]:
+        return {
+            name: self._edges(entries, edges[canonicalize_name(name)])
+            for name, entries in tables.items()
+        }
+
+    def _edges(
+        self, tables: list[dict[str, Any]], edges: tuple[Dependency, ...]
+    ) -> list[dict[str, Any]]:
+        """Rewrite the `source` that edges carry where the lock has a name more than once."""
+        return [
+            {**table, "source": self._sources[edge.package]} if "source" in table else table
+            for table, edge in zip(tables, edges, strict=True)
+        ]
+
+    def _source(self, package: Package) -> dict[str, Any]:
+        kept: dict[str, Any] = self._tables[package.position]["source"]
+        if package.position in self._trees:
+            return {"directory": _text(self._trees[package.position])}
+        match package.source:
+            case RegistrySource():
+                return {"registry": self._index(kept["registry"])}
+            case UrlSource():
+                file = next(self._present(package), None)
+                return {"path": _text(file[1])} if file else kept
+            case PathSource(path=path):
+                return {**kept, "path": self._own(path)}
+            case TreeSource(kind=kind, path=path):
+                return {**kept, kind: self._own(path)}
+            case _:
+                return kept
+
+    def _own(self, path: LocalPath) -> str:
+        # Lexically, as uv does: `..` after a symbolic link would otherwise lead elsewhere.
+        return _text(Path(os.path.normpath(self._root / path.text)))
+
+    def _index(self, original: str) -> str:
+        """Name the flat index that stands for *original*.
+
+        There is no such directory: a file's `path` is relative to it or, as here, absolute.
+        Two indexes may serve one name and version, so each keeps a name of its own.
+        """
+        return self._indexes.setdefault(
+            original, _text(self._root / f".uv-archive-index-{len(self._indexes)}")
+        )
+
+    def _present(self, package: Package) -> Iterator[tuple[Distribution, Path]]:
+        for distribution in package.distributions:
+            path = self._files.get((package.position, str(distribution.filename)))
+            if path is not None:
+                yield distribution, path
+
+    def _with_files(self, table: dict[str, Any], package: Package) -> dict[str, Any]:
+        match package.source:
+            case _ if package.position in self._trees:
+                return _without_files(table)
+            case RegistrySource():
+                return self._with_registry_files(table, package)
+            case UrlSource() if any(self._present(package)):
+                return self._with_path_files(table, package)
+            case _:
+                return table
+
+    def _with_registry_files(self, table: dict[str, Any], package: Package) -> dict[str, Any]:
+        entries = _entries(table, package)
+        result = _without_files(table)
+        wheels: list[dict[str, Any]] = []
+        named = set()
+        for distribution, path in self._present(package):
+            name = str(distribution.filename)
+            named.add(name)
+            entry = self._entry((package.position, name), entries[name], "path", _text(path))
+            if distribution.is_wheel:
+                wheels.append(entry)
+            else:
+                result["sdist"] = entry
+        wheels.extend(self._added_wheels(package, named))
+        return {**result, "wheels": wheels} if wheels else result
+
+    def _added_wheels(self, package: Package, named: set[str]) -> Iterator[dict[str, Any]]:
+        """Make entries for wheels that were built: uv prefers them to the sdist beside them."""
+        for key in sorted(self._files):
+            if key[0] == package.position and key[1] not in named:
+                yield self._entry(key, {}, "path", _text(self._files[key]))
+
+    def _with_path_files(self, table: dict[str, Any], package: Package) -> dict[str, Any]:
+        entries = _entries(table, package)
+        result = _without_files(table)
+        for distribution, _ in self._present(package):
+            name = str(distribution.filename)
+            key = (package.position, name)
+            if distribution.is_wheel:
+                result["wheels"] = [self._entry(key, entries[name], "filename", name)]
+            else:
+                result["sdist"] = self._entry(key, entries[name], None, "")
+        return result
+
+    def _entry(
+        self, key: FileKey, kept: Mapping[str, Any], locating: str | None, location: str
+    ) -> dict[str, Any]:
+        entry = {locating: location} if locating else {}
+        entry.update({name: value for name, value in kept.items() if name not in _LOCATING})
+        if key in self._digests:
+            entry["hash"] = str(self._digests[key])
+        return entry
+
+
+def _entries(table: Mapping[str, Any], package: Package) -> dict[str, Mapping[str, Any]]:
+    """Return the lock's file entries by file name."""
+    entries: dict[str, Mapping[str, Any]] = {}
+    if package.sdist is not None:
+        entries[str(package.sdist.filename)] = table["sdist"]
+    for wheel, entry in zip(package.wheels, table.get("wheels", []), strict=True):
+        entries[str(wheel.filename)] = entry
+    return entries
+
+
+def _without_files(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in ("sdist", "wheels")}
+
+
+def _text(path: Path) -> str:
+    # uv writes and reads `/` on every system.
+    return path.as_posix()

@@ -1,0 +1,217 @@
+"""A scratch copy of a project, for uv to work in with a relocated lock.
+
+Nothing of the project but its `pyproject.toml` files, `.python-version` and settings is
+copied: source trees stay where they are, and the relocated lock names them by absolute paths.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import tomli_w
+
+from uv_archive.errors import StorageError
+from uv_archive.project import Project, tool_uv
+
+if sys.platform != "win32":
+    import fcntl
+
+_PREFIX = ".uv-archive-"
+
+#: Settings of `tool.uv` and `uv.toml` that the scratch copy keeps, with the reason. Every other
+#: one names indexes, caches or the network, decides a resolution that the lock has already
+#: decided, or is project metadata that uv reads from `pyproject.toml` itself.
+KEPT_SETTINGS: Mapping[str, str] = {
+    "cache-keys": "when a source tree has to be built again",
+    "compile-bytecode": "how files are installed",
+    "concurrent-builds": "how much at a time",
+    "concurrent-installs": "how much at a time",
+    "config-settings": "how distributions are built",
+    "config-settings-package": "how distributions are built",
+    "dependency-metadata": "what a distribution's metadata are taken to be",
+    "extra-build-dependencies": "how distributions are built",
+    "extra-build-variables": "how distributions are built",
+    "link-mode": "how files are installed; `symlink` isn't kept",
+    "no-binary": "which file of a package is installed",
+    "no-binary-package": "which file of a package is installed",
+    "no-build": "which file of a package is installed",
+    "no-build-isolation": "how distributions are built",
+    "no-build-isolation-package": "how distributions are built",
+    "no-build-package": "which file of a package is installed",
+    "preview": "how uv behaves",
+    "preview-features": "how uv behaves",
+    "python-downloads": "which Python is used",
+    "python-preference": "which Python is used",
+    "reinstall": "what is installed again",
+    "reinstall-package": "what is installed again",
+    "required-version": "which uv the project asks for",
+}
+
+#: Environment variables that mean what a flag of `uv sync` means, and reach uv. All others
+#: that begin with `UV_` or `PIP_` don't.
+KEPT_VARIABLES = frozenset(
+    {
+        *("UV_COMPILE_BYTECODE", "UV_COMPILE_BYTECODE_TIMEOUT", "UV_LINK_MODE"),
+        *("UV_CONCURRENT_BUILDS", "UV_CONCURRENT_INSTALLS"),
+        *("UV_LOCK_TIMEOUT", "UV_NO_BUILD", "UV_NO_BUILD_PACKAGE", "UV_NO_BUILD_ISOLATION"),
+        *("UV_NO_BINARY", "UV_NO_BINARY_PACKAGE"),
+        *("UV_NO_DEFAULT_GROUPS", "UV_NO_DEV", "UV_NO_GROUP", "UV_DEV"),
+        *("UV_NO_EDITABLE", "UV_NO_INSTALL_LOCAL", "UV_NO_INSTALL_PROJECT"),
+        *("UV_NO_INSTALL_WORKSPACE", "UV_NO_PROGRESS", "UV_NO_WRAP", "UV_LOG_CONTEXT"),
+        *("UV_PREVIEW", "UV_PREVIEW_FEATURES", "UV_PROJECT_ENVIRONMENT"),
+        *("UV_MANAGED_PYTHON", "UV_NO_MANAGED_PYTHON", "UV_PYTHON", "UV_PYTHON_BIN_DIR"),
+        *("UV_PYTHON_DOWNLOADS", "UV_PYTHON_INSTALL_DIR", "UV_PYTHON_PREFERENCE"),
+        *("UV_PYTHON_NO_REGISTRY", "UV_PYTHON_SEARCH_PATH", "UV_VENV_SEED"),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scratch:
+    """A scratch copy. *base* stands for *original*, the directory above root and members."""
+
+    root: Path
+    project: Path
+    config_file: Path
+    base: Path
+    original: Path
+
+    def arguments(self) -> Sequence[str]:
+        """Return the arguments by which uv works on the copy, with its settings only."""
+        # `--project` and never a change of directory: uv resolves the working directory.
+        return ("--project", str(self.project), "--config-file", str(self.config_file))
+
+    def translate(self, text: str) -> str:
+        """Put the project's own paths for the copy's into uv's output."""
+        text = text.replace(self.base.as_posix(), self.original.as_posix())
+        return text.replace(str(self.base), str(self.original))
+
+
+def write_scratch(
+    project: Project, *, lock: bytes, directory: Path, settings: Mapping[str, object]
+) -> Scratch:
+    """Lay out a scratch copy of *project* in *directory*, which has to exist.
+
+    *lock* is the relocated one, *settings* are the effective ones of the project. Raises
+    `StorageError`.
+    """
+    places = {project.root, project.directory, *project.members.values()}
+    original = Path(os.path.commonpath([place.absolute() for place in places]))
+    base = directory / "project"
+    scratch = Scratch(
+        root=base / project.root.relative_to(original),
+        project=base / project.directory.relative_to(original),
+        config_file=directory / "uv.toml",
+        base=base,
+        original=original,
+    )
+    try:
+        for place in sorted(places):
+            _copy_project(place, base / place.relative_to(original))
+        _write_root(project, scratch.root)
+        (scratch.root / "uv.lock").write_bytes(lock)
+        scratch.config_file.write_bytes(tomli_w.dumps(kept_settings(settings)).encode())
+    except OSError as error:
+        raise StorageError(f"`{directory}` can't be written: {error.strerror}") from error
+    return scratch
+
+
+def _copy_project(source: Path, destination: Path) -> None:
+    destination.mkdir(parents=True, exist_ok=True)
+    for name in ("pyproject.toml", ".python-version", ".python-versions"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, destination / name)
+
+
+def _write_root(project: Project, root: Path) -> None:
+    """Make the copy's root a workspace of its own.
+
+    uv looks for a workspace above a project that doesn't say it is one, and what lies above
+    the copy is none of its business.
+    """
+    if "workspace" in tool_uv(project.root_pyproject):
+        return
+    document: dict[str, object] = dict(project.root_pyproject)
+    tool = document.get("tool")
+    document["tool"] = {
+        **(tool if isinstance(tool, dict) else {}),
+        "uv": {**project.settings, "workspace": {}},
+    }
+    (root / "pyproject.toml").write_bytes(tomli_w.dumps(document).encode())
+
+
+def kept_settings(settings: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that `KEPT_SETTINGS` names."""
+    kept = {key: value for key, value in settings.items() if key in KEPT_SETTINGS}
+    if kept.get("link-mode") == "symlink":
+        # Links into a cache that is removed afterwards.
+        del kept["link-mode"]
+    return kept
+
+
+def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return *environment* without what could bring other settings, files or places to uv."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.upper().startswith(("UV_", "PIP_")) or name.upper() in KEPT_VARIABLES
+    }
+
+
+@contextmanager
+def private_directory(beside: Path) -> Iterator[Path]:
+    """Make a directory next to *beside*, on its file system, and remove it at the end.
+
+    What a killed run left there is removed first: a run holds a lock on its directory for as
+    long as it lives. Raises `StorageError`.
+    """
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(beside)
+        directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{beside.name}-", dir=beside.parent))
+        alive = (directory / "alive").open("wb")
+    except OSError as error:
+        message = f"`{beside.parent}` can't be written: {error.strerror}"
+        raise StorageError(message) from error
+    try:
+        with alive:
+            _hold(alive)
+            (directory / ".gitignore").write_text("*\n")
+            yield directory
+    finally:
+        _remove(directory)
+
+
+def _remove_leftovers(beside: Path) -> None:
+    for left in beside.parent.glob(f"{_PREFIX}{beside.name}-*"):
+        with suppress(OSError), (left / "alive").open("ab") as alive:
+            _hold(alive)
+            _remove(left)
+
+
+def _hold(alive: IO[bytes]) -> None:
+    """Lock an open file; raises `OSError` if another process has done so."""
+    if sys.platform == "win32":
+        return  # a file that somebody has open can't be removed
+    fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, onerror=_make_writable)
+
+
+def _make_writable(function: object, path: str, _: object) -> None:
+    """Try once more: what uv unpacked or git wrote may be read-only."""
+    with suppress(OSError):
+        Path(path).parent.chmod(0o700)
+        Path(path).chmod(0o700)
+        if callable(function):
+            function(path)
