@@ -6,9 +6,11 @@ lies at the workspace's root. Source: uv's `crates/uv-workspace`.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,15 +50,7 @@ class Project:
     @property
     def default_groups(self) -> tuple[NormalizedName, ...] | Literal["all"]:
         """The groups that `uv sync` takes unasked: `tool.uv.default-groups`, else `dev`."""
-        configured = tool_uv(self.pyproject).get("default-groups", ["dev"])
-        if configured == "all":
-            return "all"
-        if not isinstance(configured, list) or not all(isinstance(g, str) for g in configured):
-            raise ProjectError(
-                f"`tool.uv.default-groups` in `{self.directory / 'pyproject.toml'}` is neither "
-                "a list of groups nor `all`"
-            )
-        return tuple(canonicalize_name(group) for group in configured)
+        return _default_groups(self.pyproject, self.directory)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -69,8 +63,11 @@ def find_project(start: Path) -> Project:
 
     Raises `ProjectError`.
     """
-    directory = _nearest(start.absolute())
+    # Not `resolve`: uv leaves symbolic links as they are.
+    directory = _nearest(Path(os.path.abspath(start)))  # noqa: PTH100
     pyproject = read_pyproject(directory / "pyproject.toml")
+    if not is_managed(pyproject):
+        raise ProjectError(f"`{directory / 'pyproject.toml'}` says `tool.uv.managed = false`")
     if "workspace" in tool_uv(pyproject):
         root, root_pyproject = directory, pyproject
     else:
@@ -83,6 +80,35 @@ def find_project(start: Path) -> Project:
         pyproject=pyproject,
         root_pyproject=root_pyproject,
     )
+
+
+def member_default_groups(
+    project: Project, member: NormalizedName | None
+) -> tuple[NormalizedName, ...] | Literal["all"]:
+    """Return the default groups of a member, or with `None` those of the workspace's root.
+
+    Raises `ProjectError`.
+    """
+    if member == project.name:
+        return project.default_groups
+    if member is None or member not in project.members:
+        return _default_groups(project.root_pyproject, project.root)
+    directory = project.members[member]
+    return _default_groups(read_pyproject(directory / "pyproject.toml"), directory)
+
+
+def _default_groups(
+    pyproject: Mapping[str, Any], directory: Path
+) -> tuple[NormalizedName, ...] | Literal["all"]:
+    configured = tool_uv(pyproject).get("default-groups", ["dev"])
+    if configured == "all":
+        return "all"
+    if not isinstance(configured, list) or not all(isinstance(g, str) for g in configured):
+        raise ProjectError(
+            f"`tool.uv.default-groups` in `{directory / 'pyproject.toml'}` is neither "
+            "a list of groups nor `all`"
+        )
+    return tuple(canonicalize_name(group) for group in configured)
 
 
 def read_pyproject(path: Path) -> Mapping[str, Any]:
@@ -98,7 +124,17 @@ def read_pyproject(path: Path) -> Mapping[str, Any]:
 
 def tool_uv(pyproject: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the table `tool.uv`, empty where there is none."""
-    return _table(_table(pyproject, "tool"), "uv")
+    return _table(tool(pyproject), "uv")
+
+
+def tool(pyproject: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the table `tool`, empty where there is none."""
+    return _table(pyproject, "tool")
+
+
+def is_managed(pyproject: Mapping[str, Any]) -> bool:
+    """Whether uv locks and installs the project: `tool.uv.managed`."""
+    return tool_uv(pyproject).get("managed") is not False
 
 
 def project_name(pyproject: Mapping[str, Any]) -> NormalizedName | None:
@@ -130,44 +166,53 @@ def _nearest(start: Path) -> Path:
 def _workspace_above(directory: Path) -> tuple[Path, Mapping[str, Any]] | None:
     """Find the workspace that lists *directory* among its members.
 
-    The nearest `pyproject.toml` with a workspace decides, as in uv: if it doesn't list the
-    directory, the project is alone.
+    The nearest `pyproject.toml` above decides, as in uv: if it doesn't list the directory, the
+    project is alone.
     """
     for parent in directory.parents:
         path = parent / "pyproject.toml"
-        if not path.is_file():
-            continue
-        pyproject = read_pyproject(path)
-        workspace = _table(tool_uv(pyproject), "workspace")
-        if not workspace:
-            continue
-        return (parent, pyproject) if directory in _listed(parent, workspace) else None
+        if path.is_file():
+            pyproject = read_pyproject(path)
+            workspace = _table(tool_uv(pyproject), "workspace")
+            return (parent, pyproject) if directory in _listed(parent, workspace) else None
     return None
 
 
 def _listed(root: Path, workspace: Mapping[str, Any]) -> Sequence[Path]:
     """Return the directories that `members` matches and `exclude` doesn't, sorted."""
-    excluded = {
-        path for pattern in _patterns(workspace, "exclude") for path in _glob(root, pattern)
-    }
     found = {path for pattern in _patterns(workspace, "members") for path in _glob(root, pattern)}
-    return sorted(path for path in found if path not in excluded)
+    excluding = _patterns(workspace, "exclude")
+    return sorted(
+        path for path in found if not any(_excludes(root, pattern, path) for pattern in excluding)
+    )
 
 
 def _patterns(workspace: Mapping[str, Any], key: str) -> Sequence[str]:
     patterns = workspace.get(key, [])
+    if not isinstance(patterns, list):
+        raise ProjectError(f"`tool.uv.workspace.{key}` is not a list of patterns")
     return [pattern for pattern in patterns if isinstance(pattern, str)]
 
 
+def _excludes(root: Path, pattern: str, path: Path) -> bool:
+    """Whether *pattern* matches *path*. As in uv a `*` matches `/` too, and `**/` nothing."""
+    written = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    pattern = os.path.normpath(pattern)
+    return any(fnmatchcase(written, one) for one in (pattern, pattern.replace("**/", "")))
+
+
 def _glob(root: Path, pattern: str) -> Sequence[Path]:
+    pattern = os.path.normpath(pattern)
     # A member may lie outside the root (`../other`), which `Path.glob` doesn't follow.
     base = root
     while pattern.startswith("../"):
         base, pattern = base.parent, pattern.removeprefix("../")
-    pattern = pattern.removeprefix("./").rstrip("/")
-    if pattern in ("", "."):
-        return [base]
-    return [path for path in base.glob(pattern) if path.is_dir()]
+    if pattern in (".", ".."):
+        return [base if pattern == "." else base.parent]
+    try:
+        return [path for path in base.glob(pattern) if path.is_dir()]
+    except (NotImplementedError, ValueError) as error:
+        raise ProjectError(f"`{pattern}` is no pattern for workspace members") from error
 
 
 def _members(root: Path, root_pyproject: Mapping[str, Any]) -> dict[NormalizedName, Path]:
@@ -179,7 +224,8 @@ def _members(root: Path, root_pyproject: Mapping[str, Any]) -> dict[NormalizedNa
         path = directory / "pyproject.toml"
         if not path.is_file() or directory == root:
             continue
-        name = project_name(read_pyproject(path))
-        if name is not None:
+        pyproject = read_pyproject(path)
+        name = project_name(pyproject)
+        if name is not None and is_managed(pyproject):
             members[name] = directory
     return members

@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 from packaging.utils import NormalizedName, canonicalize_name
 
 from uv_archive.errors import ProjectError
-from uv_archive.project import read_pyproject, tool_uv
+from uv_archive.project import read_pyproject, tool, tool_uv
 from uv_archive.url import Url
 
 _TRUE = {"1", "true", "t", "yes", "y", "on"}
@@ -41,17 +41,18 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def is_set(self, key: str) -> bool:
-        """Whether a boolean setting is on; its environment variable goes before the files."""
-        variable = self.environment.get("UV_" + key.upper().replace("-", "_"))
-        if variable:
-            return variable.lower() in _TRUE
-        return self.options.get(key) is True
+        """Whether a boolean setting is on, in the files or by its environment variable.
+
+        As in uv the variable can't switch off what a file switches on.
+        """
+        variable = self.environment.get("UV_" + key.upper().replace("-", "_"), "")
+        return variable.lower() in _TRUE or self.options.get(key) is True
 
     def names(self, key: str) -> frozenset[NormalizedName]:
         """Return a list of names: what the files say and what the environment variable says."""
         variable = self.environment.get("UV_" + key.upper().replace("-", "_"), "")
-        listed = self.options.get(key, [])
-        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        listed = self._list(key)
+        if not all(isinstance(name, str) for name in listed):
             raise ProjectError(f"uv's setting `{key}` is not a list of names")
         return frozenset(canonicalize_name(name) for name in (*listed, *variable.split()))
 
@@ -68,12 +69,18 @@ class Settings:
                 yield from _index(name if named else None, url if named else text)
 
     def _indexes_of_files(self) -> Iterator[Index]:
-        for table in self.options.get("index", []):
+        for table in self._list("index"):
             if isinstance(table, dict):
                 yield from _index(table.get("name"), table.get("url"), table.get("authenticate"))
         yield from _index(None, self.options.get("index-url"))
-        for url in self.options.get("extra-index-url", []):
+        for url in self._list("extra-index-url"):
             yield from _index(None, url)
+
+    def _list(self, key: str) -> list[Any]:
+        value = self.options.get(key, [])
+        if not isinstance(value, list):
+            raise ProjectError(f"uv's setting `{key}` is not a list")
+        return value
 
 
 def _index(name: object, url: object, authenticate: object = None) -> Iterator[Index]:
@@ -110,7 +117,7 @@ def _project_options(root: Path) -> Mapping[str, Any]:
         if (directory / "uv.toml").is_file():
             return read_pyproject(directory / "uv.toml")
         path = directory / "pyproject.toml"
-        if path.is_file() and tool_uv(pyproject := read_pyproject(path)):
+        if path.is_file() and "uv" in tool(pyproject := read_pyproject(path)):
             return tool_uv(pyproject)
     return {}
 

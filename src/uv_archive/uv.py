@@ -19,7 +19,9 @@ from uv_archive.errors import ToolError
 #: The oldest uv whose later `uv sync --locked` finds nothing to change, for every kind of source.
 OLDEST_UV = Version("0.11.29")
 
-_HOW_TO_GET_UV = f"Install uv {OLDEST_UV} or later, for example with `pip install 'uv>={OLDEST_UV}'`"
+_HOW_TO_GET_UV = (
+    f"Install uv {OLDEST_UV} or later, for example with `pip install 'uv>={OLDEST_UV}'`"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

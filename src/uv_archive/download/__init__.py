@@ -1,0 +1,96 @@
+"""Download: copy what a lock names for some targets into an archive.
+
+Decisions come first (`asked`, `contents`, the plan), then effects (`bring`), and the archive's
+metadata last, so that a run that is stopped leaves an archive that says of itself what is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from uv_archive.archive.store import Store
+from uv_archive.download.asked import Asked, check_lock_is_current, request_of
+from uv_archive.download.bring import Bringer
+from uv_archive.download.outcome import Doubt, Failed, File, MustCompile, Outcome, Reporter
+from uv_archive.download.run import Run
+from uv_archive.errors import LockError
+from uv_archive.fetch import Credentials, Mirrors, Transport
+from uv_archive.lock.reader import read_lock
+from uv_archive.project import Project, find_project
+from uv_archive.settings import Settings, read_settings
+from uv_archive.uv import find_uv
+
+__all__ = [
+    "Asked",
+    "Doubt",
+    "Failed",
+    "File",
+    "MustCompile",
+    "Outcome",
+    "Reporter",
+    "download",
+]
+
+DEFAULT_DIRECTORY = Path("dist", "dependencies")
+
+
+def download(
+    asked: Asked, *, environment: Mapping[str, str], reporter: Reporter | None = None
+) -> Outcome:
+    """Bring an archive to what *asked* and every earlier request need.
+
+    *environment* is that of the process: credentials, proxies, uv's variables. Files that
+    can't be brought are the outcome's failures, and everything else is kept. Raises
+    `RequestError` and its subclasses before anything is changed, and `StorageError`.
+    """
+    uv = find_uv(environment)
+    project = find_project(asked.start)
+    if not project.lock_path.is_file():
+        raise LockError(f"There is no lock at `{project.lock_path}`", hint="Run `uv lock` first")
+    if not asked.frozen:
+        check_lock_is_current(project, uv, environment)
+    lock = read_lock(project.lock_path)
+    settings = read_settings(project.root, environment)
+    request = request_of(
+        asked, project=project, lock=lock, settings=settings, uv=uv, environment=environment
+    )
+    reporter = reporter or Reporter()
+    run = Run(
+        asked=asked,
+        request=request,
+        project=project,
+        lock=lock,
+        settings=settings,
+        uv=uv,
+        environment=environment,
+        bringer=_bringer(asked, project, settings, environment, reporter),
+        reporter=reporter,
+    )
+    store = Store.open(asked.directory or project.root / DEFAULT_DIRECTORY)
+    if asked.dry_run:
+        return run.rehearse(store)
+    with store.writing(notify=reporter.waiting) as writer:
+        return run.carry_out(writer)
+
+
+def _bringer(
+    asked: Asked,
+    project: Project,
+    settings: Settings,
+    environment: Mapping[str, str],
+    reporter: Reporter,
+) -> Bringer:
+    def transport() -> Transport:
+        from uv_archive.fetch.client import ReqwestTransport
+
+        return ReqwestTransport()
+
+    return Bringer(
+        root=project.root,
+        transport=transport,
+        credentials=Credentials.from_environment(environment, indexes=settings.indexes),
+        mirrors=Mirrors.parse(asked.mirrors),
+        reporter=reporter,
+        jobs=asked.jobs,
+    )

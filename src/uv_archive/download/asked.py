@@ -1,0 +1,194 @@
+"""What a user asked for, in the user's words, and the request that it comes to here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packaging.utils import NormalizedName
+
+from uv_archive.errors import RequestError, StaleLockError, TargetError
+from uv_archive.lock.model import Lock
+from uv_archive.project import Project
+from uv_archive.request import Request
+from uv_archive.selection import BuildOptions, Include, mentions
+from uv_archive.settings import Settings
+from uv_archive.target import (
+    Interpreter,
+    Platform,
+    Python,
+    Target,
+    inspect_interpreter,
+    parse_python,
+    platform_named,
+)
+from uv_archive.uv import Uv
+
+_KERNEL = ("platform_release", "platform_version")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """The options of `download`, parsed but not yet held against a project.
+
+    *start* is where the project is looked for. *options* are the flags alone; settings join
+    them. *sdists* is `--sdists` or `--no-sdists`, where given.
+    """
+
+    start: Path
+    frozen: bool = False
+    pythons: Sequence[str] = ()
+    platforms: Sequence[str] = ()
+    all_platforms: bool = False
+    include: Include = Include()
+    options: BuildOptions = BuildOptions()
+    sdists: bool | None = None
+    build_requirements: bool = True
+    directory: Path | None = None
+    replace: bool = False
+    prune: bool = False
+    verify: bool = False
+    dry_run: bool = False
+    allow_unhashed: frozenset[NormalizedName] = frozenset()
+    allow_unhashed_all: bool = False
+    mirrors: Sequence[str] = ()
+    jobs: int = 16
+
+
+def check_lock_is_current(project: Project, uv: Uv, environment: Mapping[str, str]) -> None:
+    """Ask uv whether the lock says what `pyproject.toml` asks for.
+
+    Raises `StaleLockError`, or `RequestError` where uv can't tell.
+    """
+    said = uv.run(
+        ["lock", "--check", "--project", str(project.directory)], environment=environment
+    )
+    if said.status == 0:
+        return
+    if "needs to be updated" in said.stderr:
+        raise StaleLockError(
+            f"`{project.lock_path}` is out of date with `pyproject.toml`",
+            hint="Run `uv lock`, or take the lock as it is with `--frozen`",
+        )
+    raise RequestError(
+        f"uv can't tell whether `{project.lock_path}` is up to date: {uv_message(said.stderr)}",
+        hint="Take the lock as it is with `--frozen`",
+    )
+
+
+def request_of(
+    asked: Asked,
+    *,
+    project: Project,
+    lock: Lock,
+    settings: Settings,
+    uv: Uv,
+    environment: Mapping[str, str],
+) -> Request:
+    """Turn options into a request that anybody can plan again.
+
+    Raises `TargetError` for Pythons and platforms, and `RequestError` for options that
+    exclude each other.
+    """
+    if asked.all_platforms and asked.platforms:
+        raise RequestError("`--all-platforms` and `--python-platform` exclude each other")
+    interpreters = _Interpreters(project, uv, environment)
+    pythons = [interpreters.python(text) for text in asked.pythons]
+    targets: tuple[Target, ...] = ()
+    if not asked.all_platforms:
+        found = _targets(asked, pythons, interpreters, environment)
+        targets = tuple(dict.fromkeys(_recordable(target, lock) for target in found))
+    packages = asked.include.packages
+    return Request(
+        project=packages[0] if len(packages) == 1 else project.name,
+        include=asked.include,
+        options=with_settings(asked.options, settings),
+        targets=targets,
+        pythons=tuple(pythons) if asked.all_platforms else (),
+        sdists=asked.sdists,
+        build_requirements=asked.build_requirements,
+    )
+
+
+def with_settings(options: BuildOptions, settings: Settings) -> BuildOptions:
+    """Join the flags with `no-binary`, `no-build` and their lists in uv's settings."""
+    return BuildOptions(
+        no_binary=options.no_binary or settings.is_set("no-binary"),
+        no_binary_packages=options.no_binary_packages | settings.names("no-binary-package"),
+        no_build=options.no_build or settings.is_set("no-build"),
+        no_build_packages=options.no_build_packages | settings.names("no-build-package"),
+    )
+
+
+def _targets(
+    asked: Asked,
+    pythons: Sequence[Python],
+    interpreters: _Interpreters,
+    environment: Mapping[str, str],
+) -> list[Target]:
+    """Return the product of Pythons and platforms; what isn't asked for is what is here."""
+    platforms = [platform_named(name, environment) for name in asked.platforms]
+    if not pythons:
+        # "A minor version covers every patch release, as the default does."
+        pythons = [replace(interpreters.default().python, micro=None)]
+    if platforms:
+        return [Target(python=p, platform=platform) for p in pythons for platform in platforms]
+    return [Target(python=python, platform=interpreters.platform()) for python in pythons]
+
+
+def _recordable(target: Target, lock: Lock) -> Target:
+    """Leave out what names this machine's kernel, unless the lock's markers ask for it."""
+    if any(mentions(lock, variable) for variable in _KERNEL):
+        return target
+    return replace(target, platform=target.platform.without_release())
+
+
+class _Interpreters:
+    """The interpreters of this machine, inspected when something needs them."""
+
+    def __init__(self, project: Project, uv: Uv, environment: Mapping[str, str]) -> None:
+        self._project = project
+        self._uv = uv
+        self._environment = environment
+        self._default: Interpreter | None = None
+
+    def python(self, text: str) -> Python:
+        """Read what `-p` is given. An interpreter also settles the platform."""
+        parsed = parse_python(text)
+        if isinstance(parsed, Python):
+            return parsed
+        interpreter = inspect_interpreter(parsed)
+        self._default = self._default or interpreter
+        return interpreter.python
+
+    def default(self) -> Interpreter:
+        """Return the interpreter that uv would use for the project."""
+        if self._default is None:
+            asked = self._environment.get("UV_PYTHON")
+            self._default = inspect_interpreter(self._found([asked] if asked else []))
+        return self._default
+
+    def platform(self) -> Platform:
+        """Return the platform here. Any interpreter will do, so one that uv finds is asked."""
+        try:
+            return self.default().platform
+        except TargetError:
+            return inspect_interpreter(self._found(["--no-project"])).platform
+
+    def _found(self, arguments: Sequence[str]) -> Path:
+        command = ["python", "find", "--project", str(self._project.directory), *arguments]
+        said = self._uv.run(command, environment=self._environment)
+        if said.status != 0:
+            raise TargetError(
+                f"uv finds no Python for the project: {uv_message(said.stderr)}",
+                hint="Name one with `-p`, such as `-p 3.12`, together with `--python-platform`",
+            )
+        return Path(said.stdout.strip())
+
+
+def uv_message(stderr: str) -> str:
+    """Return what uv says went wrong, without its label."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    said = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
+    return (said or lines or ["no reason given"])[-1 if not said else 0]

@@ -1,0 +1,241 @@
+"""The build requirements of what some request has to build."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import NormalizedName
+from packaging.version import Version
+
+from uv_archive.archive.layout import ArchivePath, parse_path
+from uv_archive.archive.manifest import JSON, Manifest
+from uv_archive.build_requirements import (
+    BuildSubject,
+    BuildWants,
+    Gathered,
+    Record,
+    Wanted,
+    gather,
+)
+from uv_archive.build_requirements.backends import Unknown
+from uv_archive.build_requirements.gather import Obtain
+from uv_archive.digest import Digest
+from uv_archive.filenames import parse_sdist, parse_wheel
+from uv_archive.lock.model import Distribution, LocalPath, Lock, Package, TreeSource, UrlSource
+from uv_archive.project import Project
+from uv_archive.request import Request
+from uv_archive.selection import Build, Selection
+from uv_archive.target import Target
+from uv_archive.url import Url
+from uv_archive.uv import Uv
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Builds:
+    """What has to be built, gathered over all requests."""
+
+    subjects: tuple[BuildSubject, ...]
+
+    @classmethod
+    def of(
+        cls,
+        selected: Iterable[tuple[Request, Selection]],
+        *,
+        project: Project,
+        directory: Path,
+        placed: Mapping[Distribution, ArchivePath],
+    ) -> Builds:
+        """Collect the builds of the requests that want build requirements.
+
+        A source tree's place is below the project, an sdist's below *directory*.
+        """
+        targets: defaultdict[tuple[int, Distribution | None], _Targets] = defaultdict(_Targets)
+        packages: dict[int, Package] = {}
+        for request, selection in selected:
+            for build in selection.builds if request.build_requirements else ():
+                packages[build.package.position] = build.package
+                key = (build.package.position, build.distribution)
+                targets[key].add(request, build)
+        subjects = []
+        for (position, distribution), found in sorted(
+            targets.items(), key=lambda item: item[0][0]
+        ):
+            package = packages[position]
+            where = _where(package, distribution, project, directory, placed)
+            subjects += [
+                BuildSubject(
+                    label=str(package),
+                    name=package.name,
+                    where=where,
+                    subdirectory=_subdirectory(package),
+                    editable=_is_editable(package),
+                    targets=asked,
+                    digest=distribution.digest if distribution else None,
+                )
+                for asked in found.groups()
+            ]
+        return cls(subjects=tuple(subjects))
+
+    def gather(
+        self,
+        *,
+        lock: Lock,
+        project: Project,
+        uv: Uv,
+        environment: Mapping[str, str],
+        recorded: Record,
+        obtain: Obtain,
+        jobs: int,
+    ) -> Gathered:
+        """Find what they need, asking uv only what isn't *recorded*. Raises `ProjectError`."""
+        versions: defaultdict[NormalizedName, list[Version]] = defaultdict(list)
+        for package in lock.packages:
+            if package.version is not None:
+                versions[package.name].append(package.version)
+        return gather(
+            self.subjects,
+            uv=uv,
+            environment=environment,
+            directory=project.root,
+            constraints=lock.manifest.build_constraints,
+            requires_python=str(lock.requires_python),
+            locked_versions=versions,
+            recorded=recorded,
+            obtain=obtain,
+            jobs=jobs,
+        )
+
+
+class _Targets:
+    """The targets that something is built for, over all requests."""
+
+    def __init__(self) -> None:
+        self._targets: dict[Target, None] = {}
+        self._all_platforms = False
+
+    def add(self, request: Request, build: Build) -> None:
+        if request.targets:
+            self._targets.update(dict.fromkeys(build.targets))
+        else:
+            self._all_platforms = True
+
+    def groups(self) -> Iterator[Sequence[Target] | None]:
+        """Yield the targets, and `None` for all platforms, each only where it was asked for."""
+        if self._targets:
+            yield tuple(sorted(self._targets, key=lambda target: target.label))
+        if self._all_platforms:
+            yield None
+
+
+def _where(
+    package: Package,
+    distribution: Distribution | None,
+    project: Project,
+    directory: Path,
+    placed: Mapping[Distribution, ArchivePath],
+) -> Path:
+    match package.source:
+        case TreeSource(path=path):
+            return project.root / path.text
+        case _ if distribution is not None:
+            return directory / placed[distribution]
+        case _:
+            raise AssertionError("git sources were refused")
+
+
+def _subdirectory(package: Package) -> str | None:
+    return package.source.subdirectory if isinstance(package.source, UrlSource) else None
+
+
+def _is_editable(package: Package) -> bool:
+    return isinstance(package.source, TreeSource) and package.source.kind == "editable"
+
+
+def builds_record(
+    record: Record, files: Iterable[tuple[ArchivePath, Distribution]]
+) -> Mapping[str, JSON]:
+    """Write down what was asked about builds, and the answers, for the archive's record.
+
+    An answer with a file that isn't among the archive's *files* only led to another question,
+    and isn't kept.
+    """
+    paths = {_identity(distribution): path for path, distribution in files}
+    return {
+        "answers": {
+            key: [{"path": paths[_identity(one)], "index": one.source} for one in answer]
+            for key, answer in record.answers.items()
+            if all(_identity(one) in paths for one in answer)
+        },
+        "wants": {
+            key: {
+                "backend": wants.backend,
+                "wanted": [asdict(one) for one in wants.wanted],
+                "uncertain": [asdict(one) for one in wants.uncertain],
+            }
+            for key, wants in record.wants.items()
+        },
+    }
+
+
+def _identity(distribution: Distribution) -> tuple[str, Digest | None]:
+    return (distribution.filename.text, distribution.digest)
+
+
+def recorded_answers(manifest: Manifest | None) -> Record:
+    """Read what `builds_record` wrote; what can't be read is asked again."""
+    if manifest is None:
+        return Record()
+    try:
+        return Record(
+            wants={key: _wants(value) for key, value in _object(manifest.builds, "wants")},
+            answers={
+                key: tuple(_recorded_file(manifest, one) for one in _objects(value))
+                for key, value in _object(manifest.builds, "answers")
+            },
+        )
+    except (KeyError, TypeError, ValueError):
+        return Record()
+
+
+def _object(value: JSON, key: str) -> Iterable[tuple[str, JSON]]:
+    if not isinstance(value, Mapping) or not isinstance(found := value[key], Mapping):
+        raise TypeError("expected an object")
+    return found.items()
+
+
+def _wants(value: JSON) -> BuildWants:
+    if not isinstance(value, Mapping):
+        raise TypeError("expected an object")
+    return BuildWants(
+        backend=str(value["backend"]),
+        wanted=tuple(Wanted(**one) for one in _objects(value["wanted"])),
+        uncertain=tuple(Unknown(**one) for one in _objects(value["uncertain"])),
+    )
+
+
+def _objects(value: JSON) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(value, Sequence) or not all(isinstance(item, Mapping) for item in value):
+        raise TypeError("expected an array of objects")
+    return [dict(item) for item in value if isinstance(item, Mapping)]
+
+
+def _recorded_file(manifest: Manifest, recorded: Mapping[str, Any]) -> Distribution:
+    path = recorded["path"]
+    entry = manifest.files[parse_path(path)]
+    if entry.origin is None:
+        raise ValueError("not a distribution")
+    name = path.rpartition("/")[2]
+    is_wheel = name.endswith(".whl")
+    source = entry.origin.source
+    return Distribution(
+        filename=parse_wheel(name) if is_wheel else parse_sdist(name, entry.origin.name),
+        location=Url.parse(source) if "://" in source else LocalPath(source),
+        source=recorded["index"],
+        digest=Digest("sha256", entry.sha256),
+        size=entry.size,
+        place="",
+    )

@@ -1,0 +1,162 @@
+"""What an archive shall hold: the files that requests select, and why each is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from packaging.utils import NormalizedName
+
+from uv_archive.archive.layout import ArchivePath, public_source
+from uv_archive.archive.manifest import BuildRequirement, Entry, Locked, Manifest, Origin, Why
+from uv_archive.build_requirements import RequiredFile
+from uv_archive.errors import CoverageError, RequestError
+from uv_archive.lock.model import Distribution, GitSource, Lock
+from uv_archive.plan import Wanted
+from uv_archive.project import Project, member_default_groups
+from uv_archive.request import Request
+from uv_archive.selection import Selection
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """A file that the archive shall hold, and the reasons."""
+
+    path: ArchivePath
+    distribution: Distribution
+    why: tuple[Why, ...]
+
+    @property
+    def is_locked(self) -> bool:
+        return any(isinstance(why, Locked) for why in self.why)
+
+    @property
+    def is_vouched(self) -> bool:
+        """Whether the lock's own digest, a secure one, says which bytes these are."""
+        digest = self.distribution.digest
+        return self.is_locked and digest is not None and digest.is_secure
+
+    def wanted(self, recorded: Manifest | None) -> Wanted:
+        """Return what a plan has to know."""
+        entry = recorded.files.get(self.path) if recorded else None
+        same = entry is not None and entry.origin is not None and (
+            entry.origin.source == public_source(self.distribution)
+        )
+        return Wanted(
+            path=self.path,
+            origin=self.distribution.location,
+            digest=self.distribution.digest,
+            size=self.distribution.size,
+            recorded=entry.sha256 if entry and same else None,
+        )
+
+    def entry(self, *, size: int, sha256: str) -> Entry:
+        """Return what the archive records of the file."""
+        filename = self.distribution.filename
+        origin = Origin(
+            name=filename.name,
+            version=str(filename.version),
+            source=public_source(self.distribution),
+            why=self.why,
+            vouched=self.is_vouched,
+        )
+        return Entry(size=size, sha256=sha256, origin=origin)
+
+
+def select_all(
+    requests: Sequence[Request], lock: Lock, project: Project
+) -> tuple[tuple[Request, Selection], ...]:
+    """Select what each request needs. Raises `CoverageError` where the lock has no usable file.
+
+    A package without a file for some platform is only a gap of the selection where all
+    platforms were asked for.
+    """
+    selected = tuple(
+        (request, request.select(lock, member_default_groups(project, request.project)))
+        for request in requests
+    )
+    gaps = sorted({str(gap) for request, s in selected if request.targets for gap in s.gaps})
+    if gaps:
+        listed = "".join(f"\n  {gap}" for gap in gaps)
+        raise CoverageError(
+            f"The lock has no usable file for {len(gaps)} of the packages asked for:{listed}",
+            hint="Choose other targets, or leave out the extra or group that needs them",
+        )
+    _refuse_git(selected)
+    return selected
+
+
+def _refuse_git(selected: Iterable[tuple[Request, Selection]]) -> None:
+    names = {
+        str(package)
+        for _, selection in selected
+        for package in selection.packages
+        if isinstance(package.source, GitSource)
+    }
+    if names:
+        raise RequestError(
+            f"Git sources can't be archived yet: {', '.join(sorted(names))}",
+            hint="Leave out the extra or group that needs them",
+        )
+
+
+def locked_contents(
+    selected: Iterable[tuple[Request, Selection]], placed: Mapping[Distribution, ArchivePath]
+) -> Mapping[ArchivePath, Content]:
+    """Return the locked files that the requests need, by path, sorted."""
+    found: dict[ArchivePath, Content] = {}
+    for _, selection in selected:
+        for one in selection.distributions:
+            path = placed[one.distribution]
+            content = Content(path=path, distribution=one.distribution, why=(Locked(),))
+            found.setdefault(path, content)
+    return dict(sorted(found.items()))
+
+
+def with_requirements(
+    locked: Mapping[ArchivePath, Content],
+    required: Iterable[RequiredFile],
+    placed: Mapping[Distribution, ArchivePath],
+) -> Mapping[ArchivePath, Content]:
+    """Return *locked* and the build requirements; a file that is both has both reasons."""
+    found = dict(locked)
+    for file in required:
+        path = placed[file.distribution]
+        why = tuple(
+            BuildRequirement(
+                of=reason.of,
+                requested=reason.requested or file.distribution.filename.name,
+                found=reason.found,
+                targets=file.targets,
+            )
+            for reason in file.reasons
+        )
+        before = found.get(path)
+        if before is None:
+            found[path] = Content(path=path, distribution=file.distribution, why=why)
+        else:
+            found[path] = replace(before, why=(*before.why, *why))
+    return dict(sorted(found.items()))
+
+
+def refuse_unhashed(
+    contents: Iterable[Content], *, allowed: frozenset[NormalizedName], all_allowed: bool
+) -> tuple[str, ...]:
+    """Return the locked files that no secure hash vouches for.
+
+    Raises `RequestError` for those that weren't allowed by name.
+    """
+    unvouched = [content for content in contents if content.is_locked and not content.is_vouched]
+    refused = {
+        content.distribution.filename.name: content
+        for content in unvouched
+        if not all_allowed and content.distribution.filename.name not in allowed
+    }
+    if refused:
+        names = ", ".join(f"`{name}`" for name in sorted(refused))
+        flags = " ".join(f"--allow-unhashed {name}" for name in sorted(refused))
+        raise RequestError(
+            f"The lock has no secure hash for files of {names}, so nothing can vouch for them",
+            hint=f"Lock again with an index that gives hashes, or take them as they come: {flags}",
+        )
+    return tuple(content.path for content in unvouched)

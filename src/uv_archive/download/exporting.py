@@ -1,0 +1,142 @@
+"""Have uv export what each request selects, for installers that don't know `uv.lock`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from uv_archive.archive.exports import Pylock, export_label, relative_pylock
+from uv_archive.archive.layout import ArchivePath
+from uv_archive.archive.manifest import Entry
+from uv_archive.archive.store import Store
+from uv_archive.digest import Digest
+from uv_archive.errors import ToolError
+from uv_archive.lock.model import Distribution, Lock
+from uv_archive.lock.relocate import FileKey, relocate
+from uv_archive.project import Project, member_default_groups
+from uv_archive.request import Request
+from uv_archive.scratch import Scratch, scrubbed, write_scratch
+from uv_archive.selection import Include, Root, conflicting
+from uv_archive.settings import Settings
+from uv_archive.uv import Uv
+
+
+def export_all(
+    requests: Sequence[Request],
+    *,
+    project: Project,
+    settings: Settings,
+    lock: Lock,
+    store: Store,
+    placed: Mapping[Distribution, ArchivePath],
+    files: Mapping[ArchivePath, Entry],
+    uv: Uv,
+    environment: Mapping[str, str],
+) -> Mapping[str, Pylock]:
+    """Return what each request's selection exports, by label; targets make no difference.
+
+    uv works over a lock that names the archive's files, so nothing is fetched and nothing is
+    missing. Raises `ToolError` where uv refuses.
+    """
+    includes = {
+        export_label(include, member=_member(project, request)): (request, include)
+        for request in requests
+        for include in _exportable(request, project, lock)
+    }
+    with tempfile.TemporaryDirectory(prefix="uv-archive-") as directory:
+        scratch = write_scratch(
+            project,
+            lock=_relocated(project, lock, store, placed, files),
+            directory=Path(directory),
+            settings=settings.options,
+        )
+        exporter = _Exporter(scratch, uv, environment, store.directory.absolute(), files)
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            exported = pool.map(
+                lambda one: exporter.export(_project_directory(project, scratch, one[0]), one[1]),
+                includes.values(),
+            )
+            return dict(zip(includes, exported, strict=True))
+
+
+class _Exporter:
+    def __init__(
+        self,
+        scratch: Scratch,
+        uv: Uv,
+        environment: Mapping[str, str],
+        archive: Path,
+        files: Mapping[ArchivePath, Entry],
+    ) -> None:
+        self._scratch = scratch
+        self._uv = uv
+        self._environment = scrubbed(environment)
+        self._archive = archive
+        self._files = files
+
+    def export(self, directory: Path, include: Include) -> Pylock:
+        said = self._uv.run(
+            [
+                *("export", "--frozen", "--offline", "--format", "pylock.toml", "--no-header"),
+                *("--project", str(directory), "--config-file", str(self._scratch.config_file)),
+                *include.flags(),
+            ],
+            environment=self._environment,
+        )
+        if said.status != 0:
+            raise ToolError(f"uv can't export the selection: {said.stderr.strip()}")
+        return relative_pylock(said.stdout, archive=self._archive, files=self._files)
+
+
+def _member(project: Project, request: Request) -> str | None:
+    """Return the member whose name tells an export from that of the workspace's root."""
+    is_root = project.members.get(request.project) == project.root if request.project else True
+    return None if is_root or request.include.packages else request.project
+
+
+def _project_directory(project: Project, scratch: Scratch, request: Request) -> Path:
+    own = project.members.get(request.project, project.root) if request.project else project.root
+    return scratch.base / own.relative_to(scratch.original)
+
+
+def _exportable(request: Request, project: Project, lock: Lock) -> Iterator[Include]:
+    """Yield the selections of a request that one install can have.
+
+    Extras and groups that conflict lie side by side in the archive, but one export has only one
+    of them: there is one export without any of them, and one more for each.
+    """
+    include = request.include
+    groups = member_default_groups(project, request.project)
+    items = conflicting(lock, Root(project=request.project, default_groups=groups), include)
+    if not items:
+        yield include
+        return
+    for kept in (None, *items):
+        others = [item for item in items if item != kept]
+        yield replace(
+            include,
+            no_extras=include.no_extras + tuple(i.name for i in others if i.kind == "extra"),
+            no_groups=include.no_groups + tuple(i.name for i in others if i.kind == "group"),
+        )
+
+
+def _relocated(
+    project: Project,
+    lock: Lock,
+    store: Store,
+    placed: Mapping[Distribution, ArchivePath],
+    files: Mapping[ArchivePath, Entry],
+) -> bytes:
+    paths: dict[FileKey, Path] = {}
+    digests: dict[FileKey, Digest] = {}
+    for package in lock.packages:
+        for distribution in package.distributions:
+            path = placed[distribution]
+            if path in files:
+                key = (package.position, str(distribution.filename))
+                paths[key] = store.path(path).absolute()
+                digests[key] = Digest("sha256", files[path].sha256)
+    return relocate(lock, files=paths, project_root=project.root, digests=digests)

@@ -1,0 +1,453 @@
+"""One download: from what is asked for and what is there to an archive that has it all."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from uv_archive.archive.layout import ArchivePath, place, place_unlocked
+from uv_archive.archive.manifest import Entry, JSONObject, Manifest, canonical_requests
+from uv_archive.archive.metadata import Metadata, compose
+from uv_archive.archive.quick_check import QuickCheck
+from uv_archive.archive.store import Store, Writer
+from uv_archive.build_requirements import Gathered, Record
+from uv_archive.download.asked import Asked
+from uv_archive.download.bring import Arrived, Bringer
+from uv_archive.download.builds import Builds, recorded_answers, builds_record
+from uv_archive.download.contents import (
+    Content,
+    locked_contents,
+    refuse_unhashed,
+    select_all,
+    with_requirements,
+)
+from uv_archive.download.exporting import export_all
+from uv_archive.download.outcome import Doubt, Failed, File, Outcome, Reporter, must_compile
+from uv_archive.download.presence import present_files
+from uv_archive.errors import ArchiveError, RequestError
+from uv_archive.fetch import content_lengths
+from uv_archive.lock.model import Distribution, Lock
+from uv_archive.plan import Plan, Present, Wanted, plan
+from uv_archive.project import Project
+from uv_archive.request import Request
+from uv_archive.selection import Selection
+from uv_archive.settings import Settings
+from uv_archive.url import Url
+from uv_archive.uv import Uv
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """What is asked for in all, decided before anything is done.
+
+    *contents* are the locked files; what builds need is known only once the sdists are there.
+    """
+
+    recorded: Manifest | None
+    requests: tuple[Request, ...]
+    selected: tuple[tuple[Request, Selection], ...]
+    placed: Mapping[Distribution, ArchivePath]
+    contents: Mapping[ArchivePath, Content]
+    unvouched: tuple[str, ...]
+    builds: Builds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One download, with everything it needs."""
+
+    asked: Asked
+    request: Request
+    project: Project
+    lock: Lock
+    settings: Settings
+    uv: Uv
+    environment: Mapping[str, str]
+    bringer: Bringer
+    reporter: Reporter
+
+    def rehearse(self, store: Store) -> Outcome:
+        """Say what would be done. Nothing is written, and nothing fetched but sizes."""
+        situation = self._situation(store)
+        contents, gathered = situation.contents, self._gathered_before(store, situation)
+        if gathered is not None:
+            contents = self._with_requirements(situation, gathered)
+        planned = self.plan(store, situation, contents, self._quick_check(store))
+        outcome = self._outcome(store, situation, gathered)
+        return replace(
+            outcome,
+            **self._rehearsed(planned),
+            removed=self._removed(planned, gathered),
+            builds_unresolved=0 if gathered is not None else len(situation.builds.subjects),
+        )
+
+    def carry_out(self, writer: Writer) -> Outcome:
+        """Do it: locked files first, since what builds need stands in the sdists among them."""
+        store = writer.store
+        situation = self._situation(store)
+        quick_check = self._quick_check(store)
+        done = _Done(writer=writer, run=self, situation=situation, quick_check=quick_check)
+        try:
+            failed = done.bring(situation.contents)
+            if failed:
+                return done.outcome(self._outcome(store, situation, None), failed)
+            gathered = self._gather(store, situation)
+            contents = self._with_requirements(situation, gathered)
+            failed = done.bring(contents) + tuple(
+                Failed(name=one.of, reason=one.message, hint=one.hint) for one in gathered.failures
+            )
+            outcome = self._outcome(store, situation, gathered)
+            if failed:
+                return done.outcome(outcome, failed)
+            manifest = done.record(contents, gathered)
+            return replace(done.outcome(outcome, ()), digest=manifest.digest)
+        finally:
+            quick_check.save()
+
+    def _situation(self, store: Store) -> Situation:
+        recorded = None if self.asked.replace and not store.directory.exists() else store.recorded()
+        self._check_project(store, recorded)
+        requests = [self.request]
+        if recorded is not None and not self.asked.replace:
+            requests = [*map(Request.from_record, recorded.requests), self.request]
+        requests = list(dict.fromkeys(requests))
+        selected = select_all(requests, self.lock, self.project)
+        placed = place(self.lock)
+        contents = locked_contents(selected, placed)
+        return Situation(
+            recorded=recorded,
+            requests=tuple(requests),
+            selected=selected,
+            placed=placed,
+            contents=contents,
+            unvouched=refuse_unhashed(
+                contents.values(),
+                allowed=self.asked.allow_unhashed,
+                all_allowed=self.asked.allow_unhashed_all,
+            ),
+            builds=Builds.of(
+                selected, project=self.project, directory=store.directory, placed=placed
+            ),
+        )
+
+    def _check_project(self, store: Store, recorded: Manifest | None) -> None:
+        if recorded is not None and recorded.project != self.project.identity:
+            raise ArchiveError(
+                f"`{store.directory}` is the archive of `{recorded.project}`, and this project "
+                f"is `{self.project.identity}`",
+                hint="Choose another directory with `--out-dir`",
+            )
+
+    def _quick_check(self, store: Store) -> QuickCheck:
+        return QuickCheck.load(cache_directory(self.environment), store.directory)
+
+    def plan(
+        self,
+        store: Store,
+        situation: Situation,
+        contents: Mapping[ArchivePath, Content],
+        quick_check: QuickCheck,
+        *,
+        verify: bool | None = None,
+    ) -> Plan:
+        recorded = situation.recorded
+        wanted = [content.wanted(recorded) for content in contents.values()]
+        recorded_paths = tuple(recorded.distributions) if recorded else ()
+        present = present_files(
+            store,
+            wanted,
+            recorded=recorded_paths,
+            quick_check=quick_check,
+            verify=self.asked.verify if verify is None else verify,
+            jobs=self.asked.jobs,
+            hashing=self.reporter.hashing,
+        )
+        return plan(wanted, present, recorded=recorded_paths)
+
+    def _gathered_before(self, store: Store, situation: Situation) -> Gathered | None:
+        """Return what builds need if that can be said without fetching anything."""
+        record = recorded_answers(situation.recorded)
+        missing = [
+            subject
+            for subject in situation.builds.subjects
+            if not subject.where.exists() and subject.key not in record.wants
+        ]
+        return None if missing else self._gather(store, situation)
+
+    def _gather(self, store: Store, situation: Situation) -> Gathered:
+        if situation.builds.subjects:
+            self.reporter.resolving(len(situation.builds.subjects))
+        with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
+            return situation.builds.gather(
+                lock=self.lock,
+                project=self.project,
+                uv=self.uv,
+                environment=self.environment,
+                recorded=recorded_answers(situation.recorded),
+                obtain=lambda wanted: self.bringer.obtain(wanted, Path(scratch)),
+                jobs=4,
+            )
+
+    def _with_requirements(
+        self, situation: Situation, gathered: Gathered
+    ) -> Mapping[ArchivePath, Content]:
+        placed = place_unlocked(
+            [file.distribution for file in gathered.files], locked=situation.placed
+        )
+        return with_requirements(situation.contents, gathered.files, placed)
+
+    def _rehearsed(self, planned: Plan) -> Mapping[str, tuple[File, ...]]:
+        sizes = self._sizes(planned.transfers)
+        return {
+            "kept": tuple(File(path=one.path, size=found.size) for found, one in planned.keep),
+            "moved": tuple(File(path=one.path, size=found.size) for found, one in planned.move),
+            "fetched": tuple(_file(one, sizes) for one in planned.fetch),
+            "replaced": tuple(_file(one.wanted, sizes) for one in planned.replace),
+        }
+
+    def _removed(self, planned: Plan, gathered: Gathered | None) -> tuple[str, ...]:
+        if not self.asked.prune or gathered is None:
+            return ()
+        return tuple(present.path for present in planned.spare)
+
+    def _sizes(self, wanted: Iterable[Wanted]) -> Mapping[str, int | None]:
+        """Return the sizes of files; the server is asked for those that the lock doesn't give."""
+        sizes = {one.path: one.size for one in wanted}
+        unknown = {
+            one.path: self.bringer.mirrors.apply(one.origin)
+            for one in wanted
+            if one.size is None and isinstance(one.origin, Url)
+        }
+        if unknown:
+            transport = self.bringer.transport()
+            try:
+                asked = content_lengths(
+                    list(unknown.values()),
+                    transport=transport,
+                    credentials=self.bringer.credentials,
+                    jobs=self.asked.jobs,
+                )
+            finally:
+                transport.close()
+            sizes |= {path: asked[url] for path, url in unknown.items()}
+        return sizes
+
+    def _outcome(self, store: Store, situation: Situation, gathered: Gathered | None) -> Outcome:
+        """Return all of the outcome that can be said without looking at files."""
+        own = [selection for request, selection in situation.selected if request == self.request]
+        everywhere = [(r, s) for r, s in situation.selected if r.all_platforms]
+        return Outcome(
+            directory=store.directory,
+            dry_run=self.asked.dry_run,
+            left_out=own[0].left_out,
+            must_compile=must_compile(situation.selected),
+            gaps=tuple(sorted({str(gap) for _, s in everywhere for gap in s.gaps})),
+            doubts=tuple(
+                Doubt(message=one.message, hint=one.hint)
+                for one in (gathered.uncertain if gathered else ())
+            ),
+            unvouched=situation.unvouched,
+            flags=self.request.include.flags(),
+        )
+
+
+@dataclass(kw_only=True, slots=True)
+class _Done:
+    """What one run has done so far in an archive."""
+
+    writer: Writer
+    run: Run
+    situation: Situation
+    quick_check: QuickCheck
+    arrived: dict[ArchivePath, Arrived] = field(default_factory=dict)
+    fetched: dict[str, File] = field(default_factory=dict)
+    replaced: dict[str, File] = field(default_factory=dict)
+    moved: dict[str, File] = field(default_factory=dict)
+    kept: dict[str, File] = field(default_factory=dict)
+    spare: dict[str, Present] = field(default_factory=dict)
+
+    def bring(self, contents: Mapping[ArchivePath, Content]) -> tuple[Failed, ...]:
+        """Bring what of *contents* isn't there; return what couldn't be brought."""
+        # What was hashed in this run needn't be hashed again in its second half.
+        verify = self.run.asked.verify and not self.arrived and not self.kept
+        new = {path: one for path, one in contents.items() if path not in self.arrived}
+        planned = self.run.plan(
+            self.writer.store, self.situation, new, self.quick_check, verify=verify
+        )
+        self._check_space(planned)
+        self._keep(planned)
+        for found, wanted in planned.move:
+            self.writer.move(ArchivePath(found.path), ArchivePath(wanted.path))
+            self._note(ArchivePath(wanted.path), found)
+            self.moved[wanted.path] = File(path=wanted.path, size=found.size)
+        transfers = [contents[ArchivePath(one.path)] for one in planned.transfers]
+        brought = self.run.bringer.bring(transfers, self.writer)
+        replaced = {one.wanted.path for one in planned.replace}
+        for path, one in brought.arrived.items():
+            self.arrived[path] = one
+            kind = self.replaced if path in replaced else self.fetched
+            kind[path] = File(path=path, size=one.size)
+        return brought.failed
+
+    def record(self, contents: Mapping[ArchivePath, Content], gathered: Gathered) -> Manifest:
+        """Write the archive's metadata, unless they are as they should be; the manifest last."""
+        entries = {
+            path: content.entry(size=self.arrived[path].size, sha256=self.arrived[path].sha256)
+            for path, content in contents.items()
+        }
+        removed = self._remove(contents)
+        entries |= self._left_over(contents, removed)
+        files = [(path, content.distribution) for path, content in contents.items()]
+        builds = builds_record(gathered.record, files)
+        recorded = self._recorded_already(entries, builds)
+        if recorded is not None and not removed:
+            self.writer.leave_as_it_is()
+            return recorded
+        self.run.reporter.recording()
+        metadata = self._metadata(entries, builds)
+        self.writer.finish(metadata.manifest, metadata.documents, remove=removed)
+        self._remember(metadata.manifest)
+        return metadata.manifest
+
+    def _recorded_already(
+        self, entries: Mapping[ArchivePath, Entry], builds: JSONObject
+    ) -> Manifest | None:
+        """Return the archive's manifest if it says all this, and its metadata are intact.
+
+        uv takes some tenths of a second to export a selection, so nothing is made anew that
+        would come out the same.
+        """
+        manifest = self.writer.store.find_manifest()
+        if manifest is None or self.run.asked.verify:
+            return None
+        same = (
+            manifest.lock.sha256 == self.run.lock.sha256
+            and manifest.requests == self._requests()
+            and manifest.builds == builds
+            and {path: entry for path, (entry, _) in manifest.distributions.items()} == entries
+        )
+        return manifest if same and self._is_intact(manifest) else None
+
+    def _is_intact(self, manifest: Manifest) -> bool:
+        """Whether every file of metadata still has the bytes that were recorded."""
+        states = self.writer.store.scan().files
+        for path, entry in manifest.files.items():
+            if entry.origin is not None:
+                continue
+            state = states.get(path)
+            if state is None or state.size != entry.size:
+                return False
+            if self.quick_check.known_digest(path, state) != entry.sha256:
+                content = self.writer.store.path(path).read_bytes()
+                if hashlib.sha256(content).hexdigest() != entry.sha256:
+                    return False
+                self.quick_check.record(path, state, entry.sha256, now=time.time_ns())
+        return True
+
+    def _requests(self) -> tuple[JSONObject, ...]:
+        return canonical_requests(request.to_record() for request in self.situation.requests)
+
+    def outcome(self, outcome: Outcome, failed: tuple[Failed, ...]) -> Outcome:
+        return replace(
+            outcome,
+            fetched=_sorted(self.fetched),
+            kept=_sorted(self.kept),
+            moved=_sorted(self.moved),
+            replaced=_sorted(self.replaced),
+            removed=tuple(sorted(self.spare)) if self.run.asked.prune and not failed else (),
+            failures=failed,
+        )
+
+    def _check_space(self, planned: Plan) -> None:
+        needed = sum(one.size or 0 for one in planned.transfers)
+        free = self.writer.store.free_bytes()
+        if needed > free:
+            raise RequestError(
+                f"`{self.writer.store.directory}` has {free} bytes free, and {needed} are needed",
+                hint="Make room, or choose another directory with `--out-dir`",
+            )
+
+    def _keep(self, planned: Plan) -> None:
+        for present, one in planned.keep:
+            self._note(ArchivePath(one.path), present)
+            self.kept[one.path] = File(path=one.path, size=present.size)
+        self.spare = {present.path: present for present in planned.spare}
+
+    def _note(self, path: ArchivePath, found: Present) -> None:
+        self.arrived[path] = Arrived(sha256=found.sha256, size=found.size)
+
+    def _remove(self, contents: Collection[ArchivePath]) -> Collection[ArchivePath]:
+        if not self.run.asked.prune:
+            return ()
+        return [ArchivePath(path) for path in self.spare if path not in contents]
+
+    def _left_over(
+        self, contents: Collection[ArchivePath], removed: Collection[ArchivePath]
+    ) -> Mapping[ArchivePath, Entry]:
+        """Return the entries of recorded files that no request needs any more and that stay."""
+        recorded = self.situation.recorded
+        if recorded is None:
+            return {}
+        return {
+            path: replace(entry, origin=replace(origin, why=()))
+            for path, (entry, origin) in recorded.distributions.items()
+            if path in self.spare and path not in contents and path not in removed
+            if self.spare[path].sha256 == entry.sha256
+        }
+
+    def _metadata(
+        self, entries: Mapping[ArchivePath, Entry], builds: JSONObject
+    ) -> Metadata:
+        run, store = self.run, self.writer.store
+        requests = self.situation.requests
+        exports = export_all(
+            requests,
+            project=run.project,
+            settings=run.settings,
+            lock=run.lock,
+            store=store,
+            placed=self.situation.placed,
+            files=entries,
+            uv=run.uv,
+            environment=run.environment,
+        )
+        return compose(
+            project=run.project.identity,
+            lock_name=run.project.lock_path.name,
+            lock=run.project.lock_path.read_bytes(),
+            requests=self._requests(),
+            distributions=entries,
+            exports=exports,
+            coverage=[str(request) for request in requests],
+            builds=builds,
+        )
+
+    def _remember(self, manifest: Manifest) -> None:
+        """Note the digests of what was just written or fetched, for a quick next run."""
+        now, states = time.time_ns(), self.writer.store.scan().files
+        for path, entry in manifest.files.items():
+            if path in states:
+                self.quick_check.record(path, states[path], entry.sha256, now=now)
+        self.quick_check.keep({*manifest.files})
+
+
+def _sorted(files: Mapping[str, File]) -> tuple[File, ...]:
+    return tuple(files[path] for path in sorted(files))
+
+
+def _file(wanted: Wanted, sizes: Mapping[str, int | None]) -> File:
+    return File(path=wanted.path, size=sizes.get(wanted.path))
+
+
+def cache_directory(environment: Mapping[str, str]) -> Path | None:
+    """Return where quick checks are kept, outside of any archive; `None` without a home."""
+    if "XDG_CACHE_HOME" in environment:
+        return Path(environment["XDG_CACHE_HOME"]) / "uv-archive"
+    for variable, below in (("LOCALAPPDATA", "uv-archive"), ("HOME", ".cache/uv-archive")):
+        if environment.get(variable):
+            return Path(environment[variable]) / below
+    return None
