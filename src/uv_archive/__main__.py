@@ -1,0 +1,5 @@
+"""`python -m uv_archive`."""
+
+from uv_archive.cli import main
+
+main()

@@ -1,0 +1,101 @@
+"""The command group, and the one place that turns errors into exit statuses."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import click
+
+from uv_archive.cli.output import say, show_error
+from uv_archive.errors import UvArchiveError
+
+#: What is exited with, as uv does; 128 and the signal's number where one ended the run.
+DONE, FAILED, REFUSED = 0, 1, 2
+
+EXIT_STATUSES = """\b
+Exit status:
+  0  done
+  1  the work was begun and failed; what was finished is kept
+  2  the request can't be carried out as it stands; nothing was changed
+  130, 143  ended by SIGINT or SIGTERM; running it again goes on
+"""
+
+_COMMANDS = {
+    "download": "Copy a lock's distributions into an archive.",
+    "sync": "Install a project from an archive, without a network.",
+    "generate-shell-completion": "Print the completion script of a shell.",
+}
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: unwind, so that what is open is closed."""
+
+
+class _Commands(click.Group):
+    """Imports a command's module when the command is asked for, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = cmd_name.replace("generate-shell-", "")
+        command = importlib.import_module(f"uv_archive.cli.{module}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # From the table: help of the group need not import every command.
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_STATUSES,
+)
+@click.version_option(None, "-V", "--version", package_name="uv-archive", message="%(prog)s %(version)s")
+def group() -> None:
+    """Take a uv project offline: archive its locked distributions, and install from the archive.
+
+    \b
+    Examples:
+      uv-archive download --all-platforms -o dist/dependencies
+      uv-archive sync --dist-archive dist/dependencies
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit status. Nothing a user can cause is a traceback."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = group.main(list(arguments), prog_name="uv-archive", standalone_mode=False)
+    except UvArchiveError as error:
+        show_error(error)
+        return error.exit_status
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("Stopped; run it again to go on")
+        return 128 + signal.SIGINT
+    except _Terminated:
+        say("Stopped; run it again to go on")
+        return 128 + signal.SIGTERM
+    except BrokenPipeError:
+        # Whoever read our output has gone. Keep the interpreter from finding out once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return status if isinstance(status, int) else DONE
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated

@@ -1,0 +1,69 @@
+"""What is written to the terminal: data to stdout, talk to stderr, nothing that controls it."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import click
+
+from uv_archive.errors import UvArchiveError
+
+# A lock is foreign text: what would move the cursor or turn the writing is shown, not done.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def printable(text: str) -> str:
+    """Replace control characters by their escapes; line ends and tabs stay."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def say(text: str = "") -> None:
+    """Write a line of talk."""
+    click.echo(printable(text), err=True)
+
+
+def warn(text: str) -> None:
+    click.echo(f"{click.style('warning', fg='yellow', bold=True)}: {printable(text)}", err=True)
+
+
+def give(text: str) -> None:
+    """Write a line of data."""
+    click.echo(printable(text))
+
+
+def show_error(error: UvArchiveError) -> None:
+    """Write an error in one line, and its hint in another."""
+    click.echo(
+        f"{click.style('error', fg='red', bold=True)}: {printable(error.message)}", err=True
+    )
+    if error.hint:
+        show_hint(error.hint)
+
+
+def show_hint(hint: str) -> None:
+    """Write what to do, on a line of its own."""
+    click.echo(f"{click.style('hint', fg='cyan', bold=True)}: {printable(hint)}", err=True)
+
+
+def size(count: int) -> str:
+    """Write a number of bytes as a person reads it: `1.9 GiB`, powers of 1,024."""
+    amount = float(count)
+    for unit in _UNITS:
+        if amount < 1024 or unit == _UNITS[-1]:
+            break
+        amount /= 1024
+    return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Write a number with its noun: `1 distribution`, `248 distributions`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def is_terminal() -> bool:
+    """Whether talk goes to a terminal, where lines may be drawn over."""
+    return sys.stderr.isatty()

@@ -1,0 +1,166 @@
+"""What a download did, for people and as JSON (`docs/reference/download-json.md`)."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from uv_archive.cli.output import counted, give, say, show_hint, size, warn
+from uv_archive.download import DEFAULT_DIRECTORY, Failed, File, Outcome
+
+# Longer lists are cut; JSON has them whole.
+_MOST = 8
+
+
+def show_outcome(outcome: Outcome, *, quiet: bool) -> None:
+    """Write failures and, unless *quiet*, everything else that was done or is to be known.
+
+    A dry run's files are data; everything else is talk.
+    """
+    if outcome.dry_run and not quiet:
+        _show_plan(outcome)
+    for failure in outcome.failures:
+        _show_failure(failure)
+    if quiet:
+        return
+    _show_notes(outcome)
+    say(_last_line(outcome))
+    if outcome.failures:
+        show_hint("Everything else is kept. Run the same command again to fetch what is missing")
+    elif not outcome.dry_run:
+        say(f"Archive digest: sha256:{outcome.digest}")
+        say(f"Install from it with: {install_command(outcome)}")
+
+
+def install_command(outcome: Outcome) -> str:
+    """Return the command that installs what was asked for, from the archive."""
+    command = ["uv-archive", "sync"]
+    if not outcome.directory.absolute().parts[-2:] == DEFAULT_DIRECTORY.parts:
+        command += ["--dist-archive", _shown(outcome.directory)]
+    return shlex.join([*command, *outcome.flags])
+
+
+def outcome_as_json(outcome: Outcome) -> dict[str, Any]:
+    """Return the outcome as JSON values; sizes are in bytes, and `null` where unknown."""
+    return {
+        "archive": str(outcome.directory),
+        "dry_run": outcome.dry_run,
+        "digest": f"sha256:{outcome.digest}" if outcome.digest else None,
+        "complete": not outcome.failures and not outcome.dry_run,
+        **{
+            kind: [{"path": file.path, "size": file.size} for file in getattr(outcome, kind)]
+            for kind in ("fetched", "kept", "moved", "replaced")
+        },
+        "removed": list(outcome.removed),
+        "failures": [
+            {"name": one.name, "reason": one.reason, "hint": one.hint} for one in outcome.failures
+        ],
+        "left_out": {
+            "packages": list(outcome.left_out.packages),
+            "extras": list(outcome.left_out.extras),
+            "groups": list(outcome.left_out.groups),
+        },
+        "must_compile": [
+            {"package": one.package, "targets": list(one.targets)} for one in outcome.must_compile
+        ],
+        "builds_unresolved": outcome.builds_unresolved,
+        "gaps": list(outcome.gaps),
+        "doubts": [{"message": one.message, "hint": one.hint} for one in outcome.doubts],
+        "unvouched": list(outcome.unvouched),
+        "install": None if outcome.failures else install_command(outcome),
+    }
+
+
+def _show_plan(outcome: Outcome) -> None:
+    """Write what would be done, the total first."""
+    transfers = (*outcome.fetched, *outcome.replaced)
+    give(f"{counted(len(transfers), 'distribution')} to download ({_total(transfers)})")
+    for verb, files in (
+        ("download", outcome.fetched),
+        ("replace", outcome.replaced),
+        ("move", outcome.moved),
+        ("keep", outcome.kept),
+    ):
+        for file in files:
+            known = size(file.size) if file.size is not None else "unknown size"
+            give(f"{verb:<9} {known:>12}  {file.path}")
+    for path in outcome.removed:
+        give(f"{'remove':<9} {'':>12}  {path}")
+
+
+def _show_failure(failure: Failed) -> None:
+    warn(f"`{failure.name}` couldn't be brought: {failure.reason}")
+    if failure.hint:
+        show_hint(failure.hint)
+
+
+def _show_notes(outcome: Outcome) -> None:
+    for file in outcome.replaced:
+        if not outcome.dry_run:
+            say(f"Replaced `{file.path}`, which had other bytes")
+    left_out = (
+        *outcome.left_out.packages,
+        *outcome.left_out.extras,
+        *outcome.left_out.groups,
+    )
+    if left_out:
+        say(f"Not selected: {_cut(left_out)}; `--all` takes everything")
+    if outcome.must_compile:
+        names = [_compiled(one.package, one.targets) for one in outcome.must_compile]
+        say(f"To be compiled where it is installed: {_cut(names)}")
+    if outcome.builds_unresolved:
+        say(
+            f"The build requirements of {counted(outcome.builds_unresolved, 'build')} are known "
+            "once the sdists are there, and come on top"
+        )
+    if outcome.gaps:
+        say(f"Without a file for some platform: {_cut(outcome.gaps)}")
+    for path in outcome.unvouched:
+        warn(f"The lock has no secure hash for `{path}`: it was recorded as it came")
+    for doubt in outcome.doubts:
+        warn(doubt.message)
+        show_hint(doubt.hint)
+
+
+def _last_line(outcome: Outcome) -> str:
+    brought = (*outcome.fetched, *outcome.replaced)
+    where = _shown(outcome.directory)
+    if outcome.dry_run:
+        return f"{counted(len(outcome.files), 'distribution')} would be in {where}"
+    line = f"{counted(len(brought), 'distribution')} downloaded ({_total(brought)}) to {where}"
+    also = []
+    if outcome.kept or outcome.moved:
+        also.append(f"{len(outcome.kept) + len(outcome.moved):,} already there")
+    if outcome.removed:
+        also.append(f"{len(outcome.removed):,} removed")
+    if outcome.failures:
+        also.append(f"{len(outcome.failures):,} failed")
+    return f"{line}, {', '.join(also)}" if also else line
+
+
+def _compiled(package: str, targets: Sequence[str]) -> str:
+    return f"{package} ({_cut(targets, 3)})" if targets else package
+
+
+def _cut(names: Iterable[str], most: int = _MOST) -> str:
+    listed = list(names)
+    rest = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _total(files: Sequence[File]) -> str:
+    total = sum(file.size or 0 for file in files)
+    unknown = sum(file.size is None for file in files)
+    return size(total) + (f" and {counted(unknown, 'file')} of unknown size" if unknown else "")
+
+
+def _shown(directory: Path) -> str:
+    """Write a path as short as it is right: relative to the working directory if it's below."""
+    try:
+        relative = os.path.relpath(directory)
+    except ValueError:  # another drive
+        return str(directory)
+    return str(directory) if relative.startswith("..") else relative

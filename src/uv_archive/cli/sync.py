@@ -1,0 +1,59 @@
+"""`uv-archive sync`: hands `uv sync`'s own flags on, and renders how it ended."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from uv_archive.cli.main import EXIT_STATUSES
+from uv_archive.cli.output import counted, give, printable, say
+from uv_archive.sync import SyncReporter, SyncRequest, sync
+from uv_archive.uv import find_uv
+
+
+class _Reporter(SyncReporter):
+    def checking(self, files: int) -> None:
+        say(f"Checking {counted(files, 'distribution')}")
+
+
+@click.command(
+    "sync",
+    context_settings={
+        "ignore_unknown_options": True,
+        "help_option_names": ["-h", "--help"],
+    },
+    epilog=EXIT_STATUSES + "\nOtherwise uv's own exit status is passed through.",
+)
+@click.option("--dist-archive", type=click.Path(path_type=Path), metavar="DIR",
+              help="The archive's directory  [default: dist/dependencies below the project]")
+@click.option("--only-locked", is_flag=True,
+              help="Refuse build requirements and built wheels, which no lock vouches for")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[FLAGS OF UV SYNC]")
+def command(dist_archive: Path | None, only_locked: bool, arguments: tuple[str, ...]) -> int:
+    """Install a project from an archive, as `uv sync` would, and from nothing else.
+
+    It takes the flags of `uv sync`; `docs/reference/sync-flags.md` says what becomes of each.
+    The project's `pyproject.toml` and `uv.lock` stay as they are.
+
+    \b
+    Examples:
+      uv-archive sync
+      uv-archive sync --dist-archive dist/dependencies --extra plot
+    """
+    result = sync(
+        SyncRequest(
+            arguments=arguments,
+            archive=dist_archive,
+            environment=os.environ,
+            only_locked=only_locked,
+        ),
+        uv=find_uv(os.environ),
+        reporter=_Reporter(),
+    )
+    if result.stdout:
+        give(result.stdout.rstrip("\n"))
+    if result.stderr:
+        click.echo(printable(result.stderr), err=True, nl=False)
+    return result.status
