@@ -1,0 +1,1 @@
+"""A small scientific workflow: simulate, summarise, plot."""
