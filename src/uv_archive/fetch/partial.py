@@ -1,0 +1,137 @@
+"""A file that isn't complete yet: its bytes on disk, and the hash of what is there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+from uv_archive.digest import Digest
+from uv_archive.errors import StorageError
+
+_BLOCK = 1024 * 1024
+_HINTS = {
+    errno.ENOSPC: "free some space and run it again: it goes on from where it stopped",
+    errno.EDQUOT: "free some of your quota and run it again: it goes on from where it stopped",
+    errno.EFBIG: "the file system or a limit (`ulimit -f`) allows no file of this size",
+    errno.EMFILE: "allow more open files (`ulimit -n`), or fewer transfers at a time",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "give yourself the right to write there",
+}
+
+
+class PartialFile:
+    """The beginning of a file, written and hashed as it comes. Belongs to one thread.
+
+    Its hashes are always those of exactly its bytes. Raises `StorageError`.
+    """
+
+    def __init__(self, path: Path, digest: Digest | None) -> None:
+        """Open or make the file; what an earlier run left in it isn't read yet."""
+        self._path = path
+        self._digest = digest
+        self.size = 0  # bytes that are hashed
+        with storage(path):
+            _remove_unless_plain(path)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+            flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+            self._file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+            self.on_disk = os.fstat(self._file.fileno()).st_size
+        self._reset_hashes()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._file.close()
+
+    def take_up(self, keep_going: Callable[[], None]) -> None:
+        """Hash what is there. *keep_going* raises when the work was called off."""
+        with storage(self._path):
+            while block := self._file.read(_BLOCK):
+                keep_going()
+                self._hash(block)
+
+    def append(self, chunk: bytes | memoryview) -> None:
+        self._hash(chunk)
+        with storage(self._path):
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self.on_disk = max(self.on_disk, self.size)
+
+    def clear(self) -> None:
+        """Go back to nothing."""
+        if self.size == self.on_disk == 0:
+            return
+        with storage(self._path):
+            self._file.seek(0)
+            self._file.truncate()
+        self.size = self.on_disk = 0
+        self._reset_hashes()
+
+    def remove(self) -> None:
+        """Close the file and take it away: its bytes are of no use."""
+        with storage(self._path):
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+    def make_durable(self) -> None:
+        """See to it that the bytes survive a power failure, and close the file."""
+        try:
+            with storage(self._path):
+                os.fsync(self._file.fileno())
+                self._file.close()
+        except StorageError:
+            # What isn't on the disk may look as if it were when it is read back.
+            with suppress(OSError):
+                self._path.unlink()
+            raise
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    @property
+    def locked_hex(self) -> str | None:
+        """The value of the lock's algorithm, if the lock has a digest."""
+        if self._digest is None:
+            return None
+        return (self._other or self._sha256).hexdigest()
+
+    def _hash(self, block: bytes | memoryview) -> None:
+        self._sha256.update(block)
+        if self._other is not None:
+            self._other.update(block)
+        self.size += len(block)
+
+    def _reset_hashes(self) -> None:
+        self._sha256 = sha256()
+        other = self._digest is not None and self._digest.algorithm != "sha256"
+        self._other = self._digest.hasher() if self._digest is not None and other else None
+
+
+def _remove_unless_plain(path: Path) -> None:
+    """Take away what would lead the bytes somewhere else: links, pipes, files with two names."""
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            path.unlink()
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Raise `StorageError` for what the file system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"`{path}` can't be written: {error.strerror or error}",
+            hint=_HINTS.get(error.errno or 0),
+        ) from error
