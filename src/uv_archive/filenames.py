@@ -1,7 +1,8 @@
-"""File names of distributions: the one grammar that foreign text must fit before it names a file."""
+"""File names of distributions: the grammar that foreign text must fit before it names a file."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _LONGEST = 255
 # What versions (PEP 440), names and tags are written with; `!` is an epoch, `+` a local version.
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*[A-Za-z0-9]")
+# Windows takes these for devices, whatever follows the first dot.
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)
+# Compressed tag sets multiply, so that a short name could mean thousands of tags.
+_MOST_TAGS = 1000
 
 #: Endings of sdists. PEP 625 allows the first, and older releases have a `.zip`. The others
 #: are kept as locked, though newer installers refuse them.
@@ -63,10 +68,9 @@ def check_safe(text: str) -> None:
     """Raise `ValueError` unless *text* is a plain file name on every file system.
 
     Letters, digits and `._+!-` only: no separator, no drive, no control character and no
-    trailing dot can be among them. A name of this kind with a version in it isn't one of
-    the names that Windows reserves.
+    trailing dot can be among them. Names that Windows reserves, such as `aux.x`, are out too.
     """
-    if not _SAFE.fullmatch(text):
+    if not _SAFE.fullmatch(text) or _RESERVED.match(text):
         raise ValueError("not the name of a distribution")
     if len(text) > _LONGEST:
         raise ValueError(f"longer than {_LONGEST} characters")
@@ -76,8 +80,14 @@ def check_safe(text: str) -> None:
 def parse_wheel(text: str) -> WheelFilename:
     """Take a wheel's file name apart. Raises `ValueError`."""
     check_safe(text)
+    compressed = text.split("-")[-3:]
+    if math.prod(part.count(".") + 1 for part in compressed) > _MOST_TAGS:
+        raise ValueError("not the name of a wheel: it has too many tags")
+    written_name, dash, rest = text.partition("-")
     try:
-        name, version, build, tags = parse_wheel_filename(text)
+        # uv takes a name with several underscores in a row, `packaging` doesn't.
+        single = re.sub("_{2,}", "_", written_name)
+        name, version, build, tags = parse_wheel_filename(single + dash + rest)
     except InvalidWheelFilename as error:
         raise ValueError("not the name of a wheel") from error
     return WheelFilename(text=text, name=name, version=version, build=build, tags=tags)

@@ -79,6 +79,7 @@ class AnyOf:
 
 
 Expression = Comparison | All | AnyOf
+_ALWAYS = All(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,7 @@ class Marker:
             value
             for comparison in _comparisons(self.expression)
             if comparison.variable == variable
-            for value in re.split(r"[\s,|]+", comparison.value)
-            if value
+            for value in _listed(comparison.value)
         )
 
 
@@ -124,36 +124,39 @@ def _parse(text: str) -> Marker:
     parser = _Parser(text)
     expression = parser.expression(depth=0)
     parser.end()
-    return Marker(text, expression)
+    return Marker(text, _ALWAYS if expression is None else expression)
 
 
 class _Parser:
-    """Recursive descent over the grammar of PEP 508: `or` binds less than `and`."""
+    """Recursive descent over the grammar of PEP 508: `or` binds less than `and`.
+
+    As in uv a comparison that means nothing (`os_name ~= 'x'`) is left out: it is `None`.
+    """
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._tokens = list(_tokens(text))
         self._next = 0
 
-    def expression(self, depth: int) -> Expression:
+    def expression(self, depth: int) -> Expression | None:
         if depth > _DEEPEST:
             raise InvalidMarker("the marker is nested too deeply")
         terms = [self._conjunction(depth)]
         while self._accept("word", "or"):
             terms.append(self._conjunction(depth))
-        return terms[0] if len(terms) == 1 else AnyOf(tuple(terms))
+        return _of_those(AnyOf, terms)
 
     def end(self) -> None:
         if self._next < len(self._tokens):
             raise InvalidMarker(f"unexpected `{self._tokens[self._next][1]}`")
 
-    def _conjunction(self, depth: int) -> Expression:
+    def _conjunction(self, depth: int) -> Expression | None:
         terms = [self._term(depth)]
         while self._accept("word", "and"):
             terms.append(self._term(depth))
-        return terms[0] if len(terms) == 1 else All(tuple(terms))
+        return _of_those(All, terms)
 
-    def _term(self, depth: int) -> Expression:
+    def _term(self, depth: int) -> Expression | None:
         if self._accept("punctuation", "("):
             inner = self.expression(depth + 1)
             if not self._accept("punctuation", ")"):
@@ -163,14 +166,14 @@ class _Parser:
         _, written = self._take("operator")
         right_kind, right = self._take("string", "word")
         operator = " ".join(written.split())
-        if left_kind == "word" and right_kind == "string":
-            return Comparison(_variable(left), operator, right[1:-1])
-        if left_kind == "string" and right_kind == "word":
-            if operator in ("in", "not in"):
-                return Comparison(_variable(right), operator, left[1:-1], reversed=True)
-            mirrored = _MIRRORED.get(operator, operator)
-            return Comparison(_variable(right), mirrored, left[1:-1])
-        raise InvalidMarker("expected a variable on one side and a string on the other")
+        if left_kind == right_kind:
+            raise InvalidMarker("expected a variable on one side and a string on the other")
+        if left_kind == "word":
+            return _meaningful(Comparison(_variable(left), operator, right[1:-1]))
+        if operator in ("in", "not in"):
+            return _meaningful(Comparison(_variable(right), operator, left[1:-1], reversed=True))
+        mirrored = _MIRRORED.get(operator, operator)
+        return _meaningful(Comparison(_variable(right), mirrored, left[1:-1]))
 
     def _accept(self, kind: str, text: str) -> bool:
         if self._next < len(self._tokens) and self._tokens[self._next] == (kind, text):
@@ -183,6 +186,42 @@ class _Parser:
             raise InvalidMarker(f"expected a {' or a '.join(kinds)}")
         self._next += 1
         return self._tokens[self._next - 1]
+
+
+def _of_those(kind: type[All | AnyOf], terms: Sequence[Expression | None]) -> Expression | None:
+    meaningful = tuple(term for term in terms if term is not None)
+    match meaningful:
+        case ():
+            return None
+        case (term,):
+            return term
+        case _:
+            return kind(meaningful)
+
+
+def _meaningful(comparison: Comparison) -> Comparison | None:
+    if comparison.variable == "extra":
+        means_something = comparison.operator in ("==", "!=")
+    elif comparison.variable in VERSION_VARIABLES:
+        means_something = _is_version_comparison(comparison)
+    else:
+        means_something = comparison.operator != "~="
+    return comparison if means_something else None
+
+
+def _is_version_comparison(comparison: Comparison) -> bool:
+    operator, value = comparison.operator, comparison.value
+    try:
+        if operator in ("in", "not in"):
+            return not comparison.reversed and all(map(Version, _listed(value)))
+        _specifier(operator, value)
+    except (InvalidSpecifier, InvalidVersion):
+        return False
+    return True
+
+
+def _listed(value: str) -> list[str]:
+    return re.split(r"[\s,|]+", value.strip(" ,|")) if value.strip(" ,|") else []
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
@@ -247,9 +286,7 @@ def _given(
             assert_never(expression)
 
 
-def _joined(
-    kind: type[All] | type[AnyOf], terms: Sequence[Expression | bool]
-) -> Expression | bool:
+def _joined(kind: type[All | AnyOf], terms: Sequence[Expression | bool]) -> Expression | bool:
     """Join what is undecided; the decided terms are the neutral ones of *kind*."""
     open_terms = tuple(dict.fromkeys(term for term in terms if not isinstance(term, bool)))
     match open_terms:
@@ -271,13 +308,14 @@ def _compare(comparison: Comparison, environment: Mapping[str, str]) -> bool:
 @lru_cache(maxsize=65536)
 def _compare_versions(actual: str, operator: str, value: str) -> bool:
     if operator in ("in", "not in"):
-        listed = [part for part in re.split(r"[\s,|]+", value) if part]
-        return any(_compare_versions(actual, "==", part) for part in listed) is (operator == "in")
-    try:
-        return Specifier(operator + value).contains(Version(actual), prereleases=True)
-    except (InvalidSpecifier, InvalidVersion):
-        # uv warns about such a comparison and takes it for false.
-        return False
+        found = any(_compare_versions(actual, "==", part) for part in _listed(value))
+        return found is (operator == "in")
+    return _specifier(operator, value).contains(actual, prereleases=True)
+
+
+def _specifier(operator: str, value: str) -> Specifier:
+    # `===` compares texts (PEP 440), uv compares versions.
+    return Specifier(("==" if operator == "===" else operator) + value)
 
 
 def _compare_strings(actual: str, comparison: Comparison) -> bool:
@@ -297,7 +335,5 @@ def _compare_strings(actual: str, comparison: Comparison) -> bool:
             return actual >= value
         case "in":
             return value in actual if comparison.reversed else actual in value
-        case "not in":
+        case _:
             return value not in actual if comparison.reversed else actual not in value
-        case _:  # `~=` means nothing between strings; uv takes it for false.
-            return False

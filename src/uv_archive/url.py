@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+# What RFC 3986 has no place for. HTTP clients take a backslash for a slash, `urllib` doesn't:
+# the two would disagree about the host, and credentials go to a host.
+_FOREIGN = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,16 @@ class Url:
     @classmethod
     def parse(cls, text: str) -> Url:
         """Check that *text* is an absolute URL with a host. Raises `ValueError`."""
-        if _CONTROL.search(text):
-            raise ValueError("a URL has no white space and no control characters")
-        parts = urlsplit(text)  # raises ValueError for a malformed host
+        if _FOREIGN.search(text):
+            raise ValueError("a URL has no white space, backslash or control character")
+        try:
+            parts = urlsplit(text)
+            _ = parts.port
+        except ValueError:
+            # The message of `urllib` quotes what stands before the host: credentials.
+            raise ValueError("the host or port of the URL is malformed") from None
         if not parts.scheme or not parts.hostname:
             raise ValueError("expected a URL with a scheme and a host")
-        _ = parts.port  # raises ValueError where it is no number
         return cls(text)
 
     @property
@@ -44,7 +50,7 @@ class Url:
         """Scheme, host and port: what credentials belong to."""
         parts = urlsplit(self.exposed)
         default = {"http": 80, "https": 443}.get(self.scheme)
-        return (self.scheme, self.host, parts.port or default)
+        return (self.scheme, self.host, default if parts.port is None else parts.port)
 
     @property
     def credentials(self) -> tuple[str, str] | None:

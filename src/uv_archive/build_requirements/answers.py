@@ -59,6 +59,8 @@ _DROPPED_VARIABLES = frozenset(
     )
 ) | {"MACOSX_DEPLOYMENT_TARGET", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONHOME"}  # fmt: skip
 _NO_SOLUTION = "No solution found"
+# What uv says of an sdist that is required by its URL.
+_NO_BUILD = "Building source distributions for"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,7 +136,7 @@ class Asking:
 
     def _run(self, question: Question, run: _Run) -> Sequence[Distribution]:
         said = self._compile(question, run, only_wheels=True)
-        if said.status and _NO_SOLUTION in said.stderr:
+        if said.status and any(sign in said.stderr for sign in (_NO_SOLUTION, _NO_BUILD)):
             # If that fails too, its reason counts: the first only says that wheels are lacking.
             said = self._compile(question, run, only_wheels=False)
         if said.status:

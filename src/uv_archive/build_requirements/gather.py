@@ -35,7 +35,7 @@ from uv_archive.build_requirements.model import (
     RequiredFile,
     Uncertainty,
 )
-from uv_archive.errors import BuildRequirementsError, UvArchiveError
+from uv_archive.errors import BuildRequirementsError, StorageError, UvArchiveError
 from uv_archive.lock.model import Distribution
 from uv_archive.project import tool_uv
 from uv_archive.target import Target
@@ -70,8 +70,8 @@ def gather(
     constraints (PEP 508), *requires_python* bounds patch releases. *locked_versions* serve
     extra build dependencies with `match-runtime`. What *recorded* has is not asked again. Where
     a build requirement exists only as an sdist, *obtain* is called for it, and what it needs is
-    gathered too. Raises `ProjectError` for settings that can't be read, and nothing else for
-    what one of the builds is to blame for.
+    gathered too. Raises `ProjectError` for settings that can't be read and `StorageError`; what one
+    of the builds is to blame for is in the answer.
     """
     recorded = recorded or Record()
     if not builds:
@@ -83,16 +83,19 @@ def gather(
         locked_versions=locked_versions or {},
         recorded=recorded,
     )
-    with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
-        asking = prepare(Path(scratch), uv=uv, environment=environment, directory=directory)
-        answer = _answering(asking.ask, gathering, jobs, reporter or Reporter())
-        subjects = tuple(builds)
-        for _ in range(_DEEPEST):
-            subjects = gathering.round(subjects, answer, obtain)
-            if not subjects:
-                break
-        for subject in subjects:
-            gathering.doubt(subject.label, Unknown("its build requirements go on for ever"))
+    try:
+        with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
+            asking = prepare(Path(scratch), uv=uv, environment=environment, directory=directory)
+            answer = _answering(asking.ask, gathering, jobs, reporter or Reporter())
+            subjects = tuple(builds)
+            for _ in range(_DEEPEST):
+                subjects = gathering.round(subjects, answer, obtain)
+                if not subjects:
+                    break
+            for subject in subjects:
+                gathering.doubt(subject.label, Unknown("its build requirements go on for ever"))
+    except OSError as error:
+        raise StorageError(f"A scratch directory can't be used: {error.strerror}") from error
     return gathering.result()
 
 

@@ -51,6 +51,8 @@ from uv_archive.url import Url
 SUPPORTED_VERSION = 1
 # The largest public locks have a few megabytes.
 _LARGEST = 100 * 1024 * 1024
+# uv reads no deeper nesting either.
+_DEEPEST = 80
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -78,7 +80,23 @@ def parse_lock(content: bytes) -> Lock:
         document = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise LockError(f"it isn't TOML: {_first_line(error)}") from error
+    _check_depth(document)
     return _LockReader(Table(document), hashlib.sha256(content).hexdigest()).read()
+
+
+def _check_depth(document: Mapping[str, Any]) -> None:
+    """Refuse what would exhaust the stack of whoever walks or writes the document."""
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return
+    raise LockError("it is nested too deeply")
 
 
 def _first_line(error: Exception) -> str:
@@ -100,17 +118,16 @@ class _LockReader:
     def __init__(self, document: Table, sha256: str) -> None:
         self._document = document
         self._sha256 = sha256
+        self._identities: list[_Identity] = []
+        self._by_identity: dict[_Identity, int] = {}
         self._by_name: dict[NormalizedName, list[int]] = defaultdict(list)
-        self._identities: list[tuple[Version | None, Mapping[str, Any]]] = []
 
     def read(self) -> Lock:
         document = self._document
         self._check_version()
         tables = document.tables("package")
         for table in tables:
-            self._by_name[table.parsed("name", _name)].append(len(self._identities))
-            version = table.optional_parsed("version", Version)
-            self._identities.append((version, table.table("source").value))
+            self._identify(table)
         return Lock(
             version=SUPPORTED_VERSION,
             revision=document.optional_integer("revision") or 0,
@@ -132,6 +149,25 @@ class _LockReader:
                 place="version",
                 hint="Look for a newer uv-archive",
             )
+        if "distribution" in self._document:
+            raise LockError(
+                "the lock is of a uv from before August 2024",
+                place="distribution",
+                hint="Run `uv lock` with a newer uv",
+            )
+
+    def _identify(self, table: Table) -> None:
+        name = table.parsed("name", _name)
+        version = table.optional_parsed("version", Version)
+        source = _source(table.table("source"))
+        if version is None and isinstance(source, RegistrySource):
+            raise table.fail("version", "the lock lacks a key")
+        identity = (name, version, source)
+        if identity in self._by_identity:
+            raise LockError("the lock has a package twice", place=table.place)
+        self._by_name[name].append(len(self._identities))
+        self._by_identity[identity] = len(self._identities)
+        self._identities.append(identity)
 
     def _conflicts(self) -> tuple[tuple[ConflictItem, ...], ...]:
         sets: Any = self._document.value.get("conflicts", [])
@@ -161,9 +197,7 @@ class _LockReader:
         )
 
     def _package(self, position: int, table: Table) -> Package:
-        name = table.parsed("name", _name)
-        version = self._identities[position][0]
-        source = _source(table.table("source"))
+        name, version, source = self._identities[position]
         metadata = table.table("metadata")
         return Package(
             position=position,
@@ -183,9 +217,7 @@ class _LockReader:
             wheels=tuple(_wheel(t, name, version, source) for t in table.tables("wheels")),
         )
 
-    def _named_dependencies(
-        self, table: Table
-    ) -> dict[NormalizedName, tuple[Dependency, ...]]:
+    def _named_dependencies(self, table: Table) -> dict[NormalizedName, tuple[Dependency, ...]]:
         return {_key_name(table, key): self._dependencies(table, key) for key in table.keys()}
 
     def _dependencies(self, table: Table, key: str) -> tuple[Dependency, ...]:
@@ -199,19 +231,28 @@ class _LockReader:
         )
 
     def _resolve(self, edge: Table) -> int:
-        """Find the package an edge leads to; version and source are left out where one has the name."""
+        """Find the package an edge leads to.
+
+        An edge says its version and source where several packages have the name. The version
+        of a source tree may be missing on both sides.
+        """
+        name = edge.parsed("name", _name)
         version = edge.optional_parsed("version", Version)
-        source = edge.table("source").value
-        candidates = [
-            position
-            for position in self._by_name.get(edge.parsed("name", _name), ())
-            if (version is None or version == self._identities[position][0])
-            and (not source or source == self._identities[position][1])
-        ]
-        if len(candidates) != 1:
-            problem = "no package" if not candidates else "several packages"
-            raise edge.fail("name", f"the lock has {problem} for a dependency")
-        return candidates[0]
+        source = _source(edge.table("source")) if "source" in edge else None
+        named = self._by_name.get(name, ())
+        if len(named) == 1:
+            _, only_version, only_source = self._identities[named[0]]
+            if version in (None, only_version) and source in (None, only_source):
+                return named[0]
+        elif named and source is None:
+            raise edge.fail("name", "the lock has several packages for a dependency")
+        elif source is not None and (name, version, source) in self._by_identity:
+            return self._by_identity[(name, version, source)]
+        raise edge.fail("name", "the lock has no package for a dependency")
+
+
+# What tells the packages of a lock apart.
+_Identity = tuple[NormalizedName, Version | None, Source]
 
 
 def _key_name(table: Table, key: str) -> NormalizedName:
@@ -280,7 +321,7 @@ def _git_source(text: str) -> GitSource:
     """Read `https://host/repository?subdirectory=x&tag=v1#<commit>`."""
     Url.parse(text)
     parts = urlsplit(text)
-    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", parts.fragment):
+    if not re.fullmatch(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", parts.fragment):
         raise ValueError("a git source has a commit of 40 or 64 hexadecimal digits")
     query = {key: values[0] for key, values in parse_qs(parts.query).items()}
     reference: tuple[Literal["branch", "tag", "rev"], str] | None = None
@@ -293,7 +334,7 @@ def _git_source(text: str) -> GitSource:
         reference=reference,
         subdirectory=query.get("subdirectory"),
         path=query.get("path"),
-        lfs=query.get("lfs") == "true",
+        lfs=query.get("lfs", "").lower() == "true",
     )
 
 
@@ -308,15 +349,21 @@ def _local_path(text: str) -> LocalPath:
 
 def _url_or_path(table: Table, key: str) -> Url | LocalPath:
     """uv takes a string for a URL if it begins with a scheme."""
-    if _SCHEME.match(table.text(key)) and not table.text(key).startswith("file://"):
-        return table.parsed(key, Url.parse)
+    if _SCHEME.match(table.text(key)):
+        return table.parsed(key, _url_or_file)
     return table.parsed(key, _local_path)
+
+
+def _url_or_file(text: str) -> Url | LocalPath:
+    if text.startswith("file://"):
+        return _local_path(unquote(urlsplit(text).path, errors="strict"))
+    return Url.parse(text)
 
 
 def _sdist(
     package: Table, name: NormalizedName, version: Version | None, source: Source
 ) -> Distribution | None:
-    if "sdist" not in package:
+    if "sdist" not in package and not _is_sdist(source):
         return None
     table = package.table("sdist")
     key, location = _location(table, source)
@@ -332,6 +379,17 @@ def _sdist(
         # A direct URL may end in anything, such as `v1.0.tar.gz`.
         filename = _named_sdist(written, name, version, table, key)
     return _distribution(table, key, filename, location, source)
+
+
+def _is_sdist(source: Source) -> bool:
+    """Whether the source is itself an sdist: the lock needn't say so again."""
+    match source:
+        case UrlSource(url=url):
+            return url.public().endswith(SDIST_ENDINGS)
+        case PathSource(path=LocalPath(text)) | GitSource(path=str(text)):
+            return text.endswith(SDIST_ENDINGS)
+        case _:
+            return False
 
 
 def _named_sdist(
@@ -372,7 +430,7 @@ def _location(table: Table, source: Source) -> tuple[str, Url | LocalPath]:
     match source:
         case RegistrySource(index=index):
             if "url" in table:
-                return "url", _url_or_file(table)
+                return "url", table.parsed("url", _url_or_file)
             if isinstance(index, LocalPath):
                 # "path relative to the index": a flat directory of files.
                 return "path", LocalPath(f"{index.text}/{table.parsed('path', _local_path)}")
@@ -387,17 +445,9 @@ def _location(table: Table, source: Source) -> tuple[str, Url | LocalPath]:
             raise LockError("the lock names a file for a source tree", place=table.place)
 
 
-def _url_or_file(table: Table) -> Url | LocalPath:
-    text = table.text("url")
-    if text.startswith("file://"):
-        return LocalPath(unquote(urlsplit(text).path))
-    return table.parsed("url", Url.parse)
-
-
 def _last_segment(table: Table, key: str, location: Url | LocalPath) -> str:
-    filename = table.optional_text("filename")
-    if filename is not None:
-        return filename
+    if key == "filename":
+        return table.text("filename")
     if isinstance(location, LocalPath):
         return location.text.rpartition("/")[2]
     try:

@@ -42,12 +42,12 @@ class Table:
         return self.text(key) if key in self.value else None
 
     def integer(self, key: str) -> int:
-        """Return a required integer that isn't negative."""
+        """Return a required integer that isn't negative and has 64 bits, as TOML's have."""
         if key not in self.value:
             raise self.fail(key, "the lock lacks a key")
         number = self._typed(key, int, "an integer")
-        if isinstance(number, bool) or number < 0:
-            raise self.fail(key, "expected an integer that isn't negative")
+        if isinstance(number, bool) or not 0 <= number < 2**63:
+            raise self.fail(key, "expected an integer of 64 bits that isn't negative")
         return number
 
     def optional_integer(self, key: str) -> int | None:
