@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import click
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
-from uv_archive.cli.main import EXIT_STATUSES
-from uv_archive.cli.sections import Command, Option
+from uv_archive.cli.main import DONE, EXIT_STATUSES, FAILED
+from uv_archive.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -19,11 +19,51 @@ if TYPE_CHECKING:
     from uv_archive.download import Asked
     from uv_archive.selection import Include
 
-PROJECT, TARGETS, SELECTION = "Project", "Targets", "Selection (as in `uv sync`)"
-FILES, ARCHIVE, NETWORK, OUTPUT = "Files", "Archive", "Network", "Output"
+
+class Values(TypedDict):
+    """The options as they were given."""
+
+    project: str | None
+    directory: str | None
+    frozen: bool
+    python: tuple[str, ...]
+    python_platform: tuple[str, ...]
+    all_platforms: bool
+    extra: tuple[NormalizedName, ...]
+    all_extras: bool
+    no_extra: tuple[NormalizedName, ...]
+    group: tuple[NormalizedName, ...]
+    no_group: tuple[NormalizedName, ...]
+    only_group: tuple[NormalizedName, ...]
+    all_groups: bool
+    no_default_groups: bool
+    dev: bool
+    no_dev: bool
+    only_dev: bool
+    package: tuple[NormalizedName, ...]
+    all_packages: bool
+    all: bool
+    no_binary: bool
+    no_binary_package: tuple[NormalizedName, ...]
+    no_build: bool
+    no_build_package: tuple[NormalizedName, ...]
+    sdists: bool | None
+    no_build_requirements: bool
+    allow_unhashed: tuple[NormalizedName, ...]
+    allow_unhashed_all: bool
+    out_dir: Path | None
+    replace: bool
+    prune: bool
+    verify: bool
+    dry_run: bool
+    mirror: tuple[str, ...]
+    jobs: int
+    output_format: Literal["text", "json"]
+    quiet: bool
+    no_progress: bool
 
 
-class Name(click.ParamType):
+class Name(click.ParamType[NormalizedName]):
     """The name of a package, an extra or a group, normalised."""
 
     name = "name"
@@ -37,7 +77,7 @@ class Name(click.ParamType):
             self.fail(f"`{value}` is no valid name", param, ctx)
 
 
-class PlatformName(click.ParamType):
+class PlatformName(click.ParamType[str]):
     """A platform: completed from uv's names, read later, when its errors can say more."""
 
     name = "platform"
@@ -45,6 +85,7 @@ class PlatformName(click.ParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
+        del ctx, param
         from click.shell_completion import CompletionItem
 
         from uv_archive.target import platform_names
@@ -52,84 +93,138 @@ class PlatformName(click.ParamType):
         return [CompletionItem(name) for name in platform_names() if name.startswith(incomplete)]
 
 
-def option(*names: str, section: str, **attributes: Any) -> Any:
-    """Declare an option under a heading of the help."""
-    return click.option(*names, cls=Option, section=section, **attributes)
+def _flag(name: str, text: str, *, variable: str | None = None) -> click.Option:
+    return click.Option([name], is_flag=True, help=text, envvar=variable)
 
 
-def flag(*names: str, section: str, **attributes: Any) -> Any:
-    """Declare an option without a value."""
-    return option(*names, section=section, is_flag=True, **attributes)
+def _names(name: str, metavar: str, text: str, *, variable: str | None = None) -> click.Option:
+    """Declare an option that takes names and can be repeated."""
+    return click.Option(
+        [name],
+        multiple=True,
+        type=Name(),
+        metavar=metavar,
+        help=f"{text}. Repeatable",
+        envvar=variable,
+    )
 
 
-@click.command("download", cls=Command, epilog=EXIT_STATUSES)
-@option("--project", section=PROJECT, metavar="DIR", envvar="UV_PROJECT",
-        help="The project's directory  [default: found from the working directory]")
-@option("--directory", section=PROJECT, metavar="DIR", envvar="UV_WORKING_DIR",
-        help="Change to this directory first")
-@flag("--frozen", section=PROJECT, envvar="UV_FROZEN",
-      help="Take the lock as it is, even if `pyproject.toml` has changed since")
-@option("-p", "--python", section=TARGETS, multiple=True, metavar="PYTHON",
-        help="A Python to install for: a minor version (`3.12`: all its patch releases), a full "
-             "one, or an interpreter. Repeatable  [default: the Python that uv would use]")
-@option("--python-platform", section=TARGETS, multiple=True, metavar="PLATFORM",
+_PROJECT = [
+    click.Option(
+        ["--project"],
+        metavar="DIR",
+        envvar="UV_PROJECT",
+        help="The project's directory  [default: found from the working directory]",
+    ),
+    click.Option(
+        ["--directory"],
+        metavar="DIR",
+        envvar="UV_WORKING_DIR",
+        help="Change to this directory first",
+    ),
+    _flag(
+        "--frozen",
+        "Take the lock as it is, even if `pyproject.toml` has changed since",
+        variable="UV_FROZEN",
+    ),
+]
+_TARGETS = [
+    click.Option(
+        ["-p", "--python"],
+        multiple=True,
+        metavar="PYTHON",
+        help="A Python to install for: a minor version (`3.12`, with all its patch releases), a "
+        "full one, or an interpreter. Repeatable  [default: the Python that uv would use]",
+    ),
+    click.Option(
+        ["--python-platform"],
+        multiple=True,
+        metavar="PLATFORM",
         type=PlatformName(),
         help="A platform to install for: a name that `uv sync --python-platform` takes, or a "
-             "platform tag such as `macosx_14_0_arm64`. Repeatable  [default: this one]")
-@flag("--all-platforms", section=TARGETS,
-      help="Every file that the lock names for the selected packages; `-p` limits wheels by "
-           "their Python")
-@option("--extra", "extras", section=SELECTION, multiple=True, type=Name(), metavar="EXTRA",
-        help="Include an extra. Repeatable")
-@flag("--all-extras", section=SELECTION, help="Include all extras, conflicting ones too")
-@option("--no-extra", "no_extras", section=SELECTION, multiple=True, type=Name(), metavar="EXTRA",
-        help="Exclude an extra from `--all-extras`. Repeatable")
-@option("--group", "groups", section=SELECTION, multiple=True, type=Name(), metavar="GROUP",
-        help="Include a dependency group. Repeatable")
-@option("--no-group", "no_groups", section=SELECTION, multiple=True, type=Name(), metavar="GROUP",
-        envvar="UV_NO_GROUP", help="Exclude a dependency group. Repeatable")
-@option("--only-group", "only_groups", section=SELECTION, multiple=True, type=Name(),
-        metavar="GROUP", help="Only a dependency group, without the project. Repeatable")
-@flag("--all-groups", section=SELECTION, help="Include all dependency groups")
-@flag("--no-default-groups", section=SELECTION, envvar="UV_NO_DEFAULT_GROUPS",
-      help="Leave out the default groups")
-@flag("--dev/--no-dev", "dev", section=SELECTION, default=None,
-      help="Include or leave out the group `dev`  [default: included]")
-@flag("--only-dev", section=SELECTION, help="Only the group `dev`, without the project")
-@option("--package", "packages", section=SELECTION, multiple=True, type=Name(), metavar="PACKAGE",
-        help="A member of the workspace instead of the project found. Repeatable")
-@flag("--all-packages", section=SELECTION, help="All members of the workspace")
-@flag("--all", "everything", section=SELECTION,
-      help="Short for `--all-packages --all-extras --all-groups`")
-@flag("--no-binary", section=FILES, envvar="UV_NO_BINARY", help="Take no wheels")
-@option("--no-binary-package", "no_binary_packages", section=FILES, multiple=True, type=Name(),
-        metavar="PACKAGE", help="Take no wheels of a package. Repeatable")
-@flag("--no-build", section=FILES, envvar="UV_NO_BUILD", help="Take nothing that has to be built")
-@option("--no-build-package", "no_build_packages", section=FILES, multiple=True, type=Name(),
-        metavar="PACKAGE", help="Take nothing of a package that has to be built. Repeatable")
-@flag("--sdists/--no-sdists", "sdists", section=FILES, default=None,
-      help="With `--sdists`, every sdist besides the wheels; with `--no-sdists`, of "
-           "`--all-platforms` only the sdists that some platform needs")
-@flag("--no-build-requirements", section=FILES,
-      help="Leave out what is needed to build sdists and source trees")
-@option("--allow-unhashed", section=FILES, multiple=True, type=Name(), metavar="PACKAGE",
-        help="Take a package's files although the lock has no secure hash of them. Repeatable")
-@flag("--allow-unhashed-all", section=FILES, help="The same for all packages")
-@option("-o", "--out-dir", section=ARCHIVE, type=click.Path(path_type=Path), metavar="DIR",
-        help="The archive's directory  [default: dist/dependencies below the project]")
-@flag("--replace", section=ARCHIVE, help="Forget what was requested before")
-@flag("--prune", section=ARCHIVE, help="Remove recorded files that no request needs any more")
-@flag("--verify", section=ARCHIVE, help="Hash every file again that is already there")
-@flag("--dry-run", section=ARCHIVE, help="Only say what would be fetched, kept and removed")
-@option("--mirror", "mirrors", section=NETWORK, multiple=True, metavar="FROM=TO",
-        help="Fetch URLs that begin with FROM from TO instead. Repeatable")
-@option("-j", "--jobs", section=NETWORK, type=click.IntRange(1, 256), metavar="N", default=16,
-        show_default=True, help="How many files to fetch at a time")
-@option("--output-format", section=OUTPUT, type=click.Choice(["text", "json"]), default="text",
-        show_default=True, help="Write the outcome to stdout as text or as JSON")
-@flag("-q", "--quiet", section=OUTPUT, help="Say nothing but errors")
-@flag("--no-progress", section=OUTPUT, envvar="UV_NO_PROGRESS", help="Draw no progress bars")
-def command(**values: Any) -> int:
+        "platform tag such as `macosx_14_0_arm64`. Repeatable  [default: this one]",
+    ),
+    _flag(
+        "--all-platforms",
+        "Every file that the lock names for the selected packages; `-p` limits wheels by their "
+        "Python",
+    ),
+]
+_SELECTION = [
+    _names("--extra", "EXTRA", "Include an extra"),
+    _flag("--all-extras", "Include all extras, conflicting ones too"),
+    _names("--no-extra", "EXTRA", "Exclude an extra from `--all-extras`"),
+    _names("--group", "GROUP", "Include a dependency group"),
+    _names("--no-group", "GROUP", "Exclude a dependency group", variable="UV_NO_GROUP"),
+    _names("--only-group", "GROUP", "Only a dependency group, without the project"),
+    _flag("--all-groups", "Include all dependency groups, conflicting ones too"),
+    _flag("--no-default-groups", "Leave out the default groups", variable="UV_NO_DEFAULT_GROUPS"),
+    _flag("--dev", "Include the group `dev`, which is a default one unless configured otherwise"),
+    _flag("--no-dev", "Leave out the group `dev`", variable="UV_NO_DEV"),
+    _flag("--only-dev", "Only the group `dev`, without the project"),
+    _names("--package", "PACKAGE", "A member of the workspace instead of the project found"),
+    _flag("--all-packages", "All members of the workspace"),
+    _flag("--all", "Short for `--all-packages --all-extras --all-groups`"),
+]
+_FILES = [
+    _flag("--no-binary", "Take no wheels"),
+    _names("--no-binary-package", "PACKAGE", "Take no wheels of a package"),
+    _flag("--no-build", "Take nothing that has to be built"),
+    _names("--no-build-package", "PACKAGE", "Take nothing of a package that has to be built"),
+    click.Option(
+        ["--sdists/--no-sdists"],
+        default=None,
+        help="With `--sdists`, every sdist besides the wheels; with `--no-sdists`, of "
+        "`--all-platforms` only the sdists that some platform needs",
+    ),
+    _flag("--no-build-requirements", "Leave out what is needed to build sdists and source trees"),
+    _names(
+        "--allow-unhashed",
+        "PACKAGE",
+        "Take a package's files although the lock has no secure hash of them",
+    ),
+    _flag("--allow-unhashed-all", "The same for all packages"),
+]
+_ARCHIVE = [
+    click.Option(
+        ["-o", "--out-dir"],
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="The archive's directory  [default: dist/dependencies below the project]",
+    ),
+    _flag("--replace", "Forget what was requested before"),
+    _flag("--prune", "Remove recorded files that no request needs any more"),
+    _flag("--verify", "Hash every file again that is already there"),
+    _flag("--dry-run", "Only say what would be fetched, kept and removed"),
+]
+_NETWORK = [
+    click.Option(
+        ["--mirror"],
+        multiple=True,
+        metavar="FROM=TO",
+        help="Fetch URLs that begin with FROM from TO instead. Repeatable",
+    ),
+    click.Option(
+        ["-j", "--jobs"],
+        type=click.IntRange(1, 256),
+        metavar="N",
+        default=16,
+        help="How many files to fetch at a time  [default: 16]",
+    ),
+]
+_OUTPUT = [
+    click.Option(
+        ["--output-format"],
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="Write the outcome to stdout as text or as JSON  [default: text]",
+    ),
+    click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors"),
+    _flag("--no-progress", "Draw no progress bars", variable="UV_NO_PROGRESS"),
+]
+
+
+def _download(**values: Unpack[Values]) -> int:
     """Copy the distributions that a project's lock names into one directory.
 
     They are those that `uv sync` would install with the same flags, checked against the
@@ -154,7 +249,23 @@ def command(**values: Any) -> int:
     if values["output_format"] == "json":
         click.echo(json.dumps(outcome_as_json(outcome), indent=2, sort_keys=True))
     show_outcome(outcome, quiet=values["quiet"] or values["output_format"] == "json")
-    return 1 if outcome.failures else 0
+    return FAILED if outcome.failures else DONE
+
+
+command = SectionedCommand(
+    "download",
+    sections={
+        "Project": _PROJECT,
+        "Targets": _TARGETS,
+        "Selection (as in `uv sync`)": _SELECTION,
+        "Files": _FILES,
+        "Archive": _ARCHIVE,
+        "Network": _NETWORK,
+        "Output": _OUTPUT,
+    },
+    callback=_download,
+    epilog=EXIT_STATUSES,
+)
 
 
 def _change_directory(directory: str) -> None:
@@ -164,33 +275,25 @@ def _change_directory(directory: str) -> None:
         raise click.UsageError(f"can't change to `{directory}`: {error.strerror}") from error
 
 
-def _asked(values: dict[str, Any]) -> Asked:
+def _asked(values: Values) -> Asked:
     """Turn the options into what the library takes."""
     from uv_archive.download import Asked
     from uv_archive.selection import BuildOptions, Include
 
-    everything = values["everything"]
-    dev = {True: "include", False: "exclude", None: None}[values["dev"]]
     include = Include(
-        packages=values["packages"],
-        all_packages=values["all_packages"] or everything,
-        extras=values["extras"],
-        all_extras=values["all_extras"] or everything,
-        no_extras=values["no_extras"],
-        groups=values["groups"],
-        all_groups=values["all_groups"] or everything,
-        no_groups=values["no_groups"],
-        only_groups=values["only_groups"],
+        packages=values["package"],
+        all_packages=values["all_packages"] or values["all"],
+        extras=values["extra"],
+        all_extras=values["all_extras"] or values["all"],
+        no_extras=values["no_extra"],
+        groups=values["group"],
+        all_groups=values["all_groups"] or values["all"],
+        no_groups=values["no_group"],
+        only_groups=values["only_group"],
         no_default_groups=values["no_default_groups"],
-        dev="only" if values["only_dev"] else dev,
+        dev=_dev(values),
     )
     _check_exclusive(include)
-    options = BuildOptions(
-        no_binary=values["no_binary"],
-        no_binary_packages=frozenset(values["no_binary_packages"]),
-        no_build=values["no_build"],
-        no_build_packages=frozenset(values["no_build_packages"]),
-    )
     return Asked(
         start=Path(values["project"] or "."),
         frozen=values["frozen"],
@@ -198,7 +301,12 @@ def _asked(values: dict[str, Any]) -> Asked:
         platforms=values["python_platform"],
         all_platforms=values["all_platforms"],
         include=include,
-        options=options,
+        options=BuildOptions(
+            no_binary=values["no_binary"],
+            no_binary_packages=frozenset(values["no_binary_package"]),
+            no_build=values["no_build"],
+            no_build_packages=frozenset(values["no_build_package"]),
+        ),
         sdists=values["sdists"],
         build_requirements=not values["no_build_requirements"],
         directory=values["out_dir"],
@@ -208,21 +316,31 @@ def _asked(values: dict[str, Any]) -> Asked:
         dry_run=values["dry_run"],
         allow_unhashed=frozenset(values["allow_unhashed"]),
         allow_unhashed_all=values["allow_unhashed_all"],
-        mirrors=values["mirrors"],
+        mirrors=values["mirror"],
         jobs=values["jobs"],
     )
+
+
+def _dev(values: Values) -> Literal["include", "exclude", "only"] | None:
+    # In uv's order: `--only-dev` goes before `--no-dev`, and that before `--dev`.
+    if values["only_dev"]:
+        return "only"
+    if values["no_dev"]:
+        return "exclude"
+    return "include" if values["dev"] else None
 
 
 def _check_exclusive(include: Include) -> None:
     """Refuse the combinations of flags that `uv sync` refuses."""
     only = "--only-dev" if include.dev == "only" else "--only-group" if include.only_groups else ""
     groups = "--group" if include.groups else "--all-groups" if include.all_groups else ""
-    pairs = [
+    extras = "--extra" if include.extras else "--all-extras" if include.all_extras else ""
+    pairs = (
         (only, groups),
-        (only, "--extra" if include.extras else "--all-extras" if include.all_extras else ""),
+        (only, extras),
         ("--all-packages" if include.all_packages else "", "--package" if include.packages else ""),
         ("--all-extras" if include.all_extras else "", "--extra" if include.extras else ""),
-    ]
+    )
     for first, second in pairs:
         if first and second:
             raise click.UsageError(f"`{first}` and `{second}` exclude each other")

@@ -60,7 +60,9 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_STATUSES,
 )
-@click.version_option(None, "-V", "--version", package_name="uv-archive", message="%(prog)s %(version)s")
+@click.version_option(
+    None, "-V", "--version", package_name="uv-archive", message="%(prog)s %(version)s"
+)
 def group() -> None:
     """Take a uv project offline: archive its locked distributions, and install from the archive.
 

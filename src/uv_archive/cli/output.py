@@ -27,6 +27,7 @@ def say(text: str = "") -> None:
 
 
 def warn(text: str) -> None:
+    """Write a warning, in one line."""
     click.echo(f"{click.style('warning', fg='yellow', bold=True)}: {printable(text)}", err=True)
 
 
@@ -37,9 +38,7 @@ def give(text: str) -> None:
 
 def show_error(error: UvArchiveError) -> None:
     """Write an error in one line, and its hint in another."""
-    click.echo(
-        f"{click.style('error', fg='red', bold=True)}: {printable(error.message)}", err=True
-    )
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {printable(error.message)}", err=True)
     if error.hint:
         show_hint(error.hint)
 

@@ -1,30 +1,36 @@
-"""Help with options under headings, as uv's has."""
+"""Commands whose help has its options under headings, as uv's has."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 
 
-class Command(click.Command):
-    """A command whose help lists its options section by section."""
+class SectionedCommand(click.Command):
+    """A command made from options by heading; the rest of its help comes last."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        sections: Mapping[str, Sequence[click.Option]],
+        callback: Callable[..., int],
+        epilog: str,
+    ) -> None:
+        super().__init__(
+            name,
+            params=[option for options in sections.values() for option in options],
+            callback=callback,
+            help=callback.__doc__,
+            epilog=epilog,
+        )
+        self._sections = sections
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                heading = getattr(parameter, "section", "Options")
-                sections.setdefault(heading, []).append(record)
-        for heading, records in sections.items():
+        listed = {option for options in self._sections.values() for option in options}
+        rest = [parameter for parameter in self.get_params(ctx) if parameter not in listed]
+        for heading, parameters in (*self._sections.items(), ("Help", rest)):
+            records = [parameter.get_help_record(ctx) for parameter in parameters]
             with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-class Option(click.Option):
-    """An option that belongs to a section of the help."""
-
-    def __init__(self, *args: Any, section: str = "Options", **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
-        self.section = section
+                formatter.write_dl([record for record in records if record is not None])

@@ -6,8 +6,8 @@ import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+from uv_archive.archive.manifest import JSONObject
 from uv_archive.cli.output import counted, give, say, show_hint, size, warn
 from uv_archive.download import DEFAULT_DIRECTORY, Failed, File, Outcome
 
@@ -38,22 +38,22 @@ def show_outcome(outcome: Outcome, *, quiet: bool) -> None:
 def install_command(outcome: Outcome) -> str:
     """Return the command that installs what was asked for, from the archive."""
     command = ["uv-archive", "sync"]
-    if not outcome.directory.absolute().parts[-2:] == DEFAULT_DIRECTORY.parts:
+    if outcome.directory.absolute().parts[-2:] != DEFAULT_DIRECTORY.parts:
         command += ["--dist-archive", _shown(outcome.directory)]
     return shlex.join([*command, *outcome.flags])
 
 
-def outcome_as_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_as_json(outcome: Outcome) -> JSONObject:
     """Return the outcome as JSON values; sizes are in bytes, and `null` where unknown."""
     return {
         "archive": str(outcome.directory),
         "dry_run": outcome.dry_run,
         "digest": f"sha256:{outcome.digest}" if outcome.digest else None,
         "complete": not outcome.failures and not outcome.dry_run,
-        **{
-            kind: [{"path": file.path, "size": file.size} for file in getattr(outcome, kind)]
-            for kind in ("fetched", "kept", "moved", "replaced")
-        },
+        "fetched": _files(outcome.fetched),
+        "kept": _files(outcome.kept),
+        "moved": _files(outcome.moved),
+        "replaced": _files(outcome.replaced),
         "removed": list(outcome.removed),
         "failures": [
             {"name": one.name, "reason": one.reason, "hint": one.hint} for one in outcome.failures
@@ -72,6 +72,10 @@ def outcome_as_json(outcome: Outcome) -> dict[str, Any]:
         "unvouched": list(outcome.unvouched),
         "install": None if outcome.failures else install_command(outcome),
     }
+
+
+def _files(files: Sequence[File]) -> Sequence[JSONObject]:
+    return [{"path": file.path, "size": file.size} for file in files]
 
 
 def _show_plan(outcome: Outcome) -> None:

@@ -26,10 +26,17 @@ class _Reporter(SyncReporter):
     },
     epilog=EXIT_STATUSES + "\nOtherwise uv's own exit status is passed through.",
 )
-@click.option("--dist-archive", type=click.Path(path_type=Path), metavar="DIR",
-              help="The archive's directory  [default: dist/dependencies below the project]")
-@click.option("--only-locked", is_flag=True,
-              help="Refuse build requirements and built wheels, which no lock vouches for")
+@click.option(
+    "--dist-archive",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The archive's directory  [default: dist/dependencies below the project]",
+)
+@click.option(
+    "--only-locked",
+    is_flag=True,
+    help="Refuse build requirements and built wheels, which no lock vouches for",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[FLAGS OF UV SYNC]")
 def command(dist_archive: Path | None, only_locked: bool, arguments: tuple[str, ...]) -> int:
     """Install a project from an archive, as `uv sync` would, and from nothing else.

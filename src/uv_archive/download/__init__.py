@@ -82,7 +82,8 @@ def _bringer(
     reporter: Reporter,
 ) -> Bringer:
     def transport() -> Transport:
-        from uv_archive.fetch.client import ReqwestTransport
+        # The client takes time to import, and not every run fetches something.
+        from uv_archive.fetch.client import ReqwestTransport  # noqa: PLC0415
 
         return ReqwestTransport()
 

@@ -61,9 +61,7 @@ def check_lock_is_current(project: Project, uv: Uv, environment: Mapping[str, st
 
     Raises `StaleLockError`, or `RequestError` where uv can't tell.
     """
-    said = uv.run(
-        ["lock", "--check", "--project", str(project.directory)], environment=environment
-    )
+    said = uv.run(["lock", "--check", "--project", str(project.directory)], environment=environment)
     if said.status == 0:
         return
     if "needs to be updated" in said.stderr:

@@ -77,7 +77,7 @@ class Bringer:
             for distribution in distributions
             if isinstance(distribution.location, Url)
         }
-        self._run(list(transfers.values()), lambda partial, destination: partial.replace(destination))
+        self._run(list(transfers.values()), _rename)
         wanted = [directory / distribution.filename.text for distribution in distributions]
         return [path if path.is_file() else None for path in wanted]
 
@@ -158,6 +158,10 @@ class Bringer:
             )
         finally:
             transport.close()
+
+
+def _rename(partial: Path, destination: Path) -> None:
+    partial.replace(destination)
 
 
 def _origin(content: Content) -> Url | LocalPath:

@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from uv_archive.archive.layout import ArchivePath, parse_path
-from uv_archive.archive.manifest import JSON, Manifest
+from uv_archive.archive.manifest import JSON, JSONObject, Manifest
 from uv_archive.build_requirements import (
     BuildSubject,
     BuildWants,
@@ -32,6 +32,12 @@ from uv_archive.selection import Build, Selection
 from uv_archive.target import Target
 from uv_archive.url import Url
 from uv_archive.uv import Uv
+
+_FOUND: Mapping[str, Literal["static", "table", "setting"]] = {
+    "static": "static",
+    "table": "table",
+    "setting": "setting",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,9 +67,7 @@ class Builds:
                 key = (build.package.position, build.distribution)
                 targets[key].add(request, build)
         subjects = []
-        for (position, distribution), found in sorted(
-            targets.items(), key=lambda item: item[0][0]
-        ):
+        for (position, distribution), found in sorted(targets.items(), key=lambda item: item[0][0]):
             package = packages[position]
             where = _where(package, distribution, project, directory, placed)
             subjects += [
@@ -123,7 +127,7 @@ class _Targets:
         else:
             self._all_platforms = True
 
-    def groups(self) -> Iterator[Sequence[Target] | None]:
+    def groups(self) -> Iterator[tuple[Target, ...] | None]:
         """Yield the targets, and `None` for all platforms, each only where it was asked for."""
         if self._targets:
             yield tuple(sorted(self._targets, key=lambda target: target.label))
@@ -155,9 +159,7 @@ def _is_editable(package: Package) -> bool:
     return isinstance(package.source, TreeSource) and package.source.kind == "editable"
 
 
-def builds_record(
-    record: Record, files: Iterable[tuple[ArchivePath, Distribution]]
-) -> Mapping[str, JSON]:
+def builds_record(record: Record, files: Iterable[tuple[ArchivePath, Distribution]]) -> JSONObject:
     """Write down what was asked about builds, and the answers, for the archive's record.
 
     An answer with a file that isn't among the archive's *files* only led to another question,
@@ -212,19 +214,25 @@ def _wants(value: JSON) -> BuildWants:
         raise TypeError("expected an object")
     return BuildWants(
         backend=str(value["backend"]),
-        wanted=tuple(Wanted(**one) for one in _objects(value["wanted"])),
-        uncertain=tuple(Unknown(**one) for one in _objects(value["uncertain"])),
+        wanted=tuple(
+            Wanted(requirement=str(one["requirement"]), found=_FOUND[str(one["found"])])
+            for one in _objects(value["wanted"])
+        ),
+        uncertain=tuple(
+            Unknown(clause=str(one["clause"]), hint=str(one["hint"]))
+            for one in _objects(value["uncertain"])
+        ),
     )
 
 
-def _objects(value: JSON) -> Sequence[Mapping[str, Any]]:
+def _objects(value: JSON) -> Sequence[JSONObject]:
     if not isinstance(value, Sequence) or not all(isinstance(item, Mapping) for item in value):
         raise TypeError("expected an array of objects")
-    return [dict(item) for item in value if isinstance(item, Mapping)]
+    return [item for item in value if isinstance(item, Mapping)]
 
 
-def _recorded_file(manifest: Manifest, recorded: Mapping[str, Any]) -> Distribution:
-    path = recorded["path"]
+def _recorded_file(manifest: Manifest, recorded: JSONObject) -> Distribution:
+    path = str(recorded["path"])
     entry = manifest.files[parse_path(path)]
     if entry.origin is None:
         raise ValueError("not a distribution")
@@ -234,7 +242,7 @@ def _recorded_file(manifest: Manifest, recorded: Mapping[str, Any]) -> Distribut
     return Distribution(
         filename=parse_wheel(name) if is_wheel else parse_sdist(name, entry.origin.name),
         location=Url.parse(source) if "://" in source else LocalPath(source),
-        source=recorded["index"],
+        source=str(recorded["index"]),
         digest=Digest("sha256", entry.sha256),
         size=entry.size,
         place="",

@@ -39,8 +39,10 @@ class Content:
     def wanted(self, recorded: Manifest | None) -> Wanted:
         """Return what a plan has to know."""
         entry = recorded.files.get(self.path) if recorded else None
-        same = entry is not None and entry.origin is not None and (
-            entry.origin.source == public_source(self.distribution)
+        same = (
+            entry is not None
+            and entry.origin is not None
+            and (entry.origin.source == public_source(self.distribution))
         )
         return Wanted(
             path=self.path,

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
+
+from packaging.utils import NormalizedName
 
 from uv_archive.archive.exports import Pylock, export_label, relative_pylock
 from uv_archive.archive.layout import ArchivePath
@@ -14,7 +17,7 @@ from uv_archive.archive.manifest import Entry
 from uv_archive.archive.store import Store
 from uv_archive.digest import Digest
 from uv_archive.errors import ToolError
-from uv_archive.lock.model import Distribution, Lock
+from uv_archive.lock.model import ConflictItem, Distribution, Lock
 from uv_archive.lock.relocate import FileKey, relocate
 from uv_archive.project import Project, member_default_groups
 from uv_archive.request import Request
@@ -91,7 +94,7 @@ class _Exporter:
         return relative_pylock(said.stdout, archive=self._archive, files=self._files)
 
 
-def _member(project: Project, request: Request) -> str | None:
+def _member(project: Project, request: Request) -> NormalizedName | None:
     """Return the member whose name tells an export from that of the workspace's root."""
     is_root = project.members.get(request.project) == project.root if request.project else True
     return None if is_root or request.include.packages else request.project
@@ -118,9 +121,15 @@ def _exportable(request: Request, project: Project, lock: Lock) -> Iterator[Incl
         others = [item for item in items if item != kept]
         yield replace(
             include,
-            no_extras=include.no_extras + tuple(i.name for i in others if i.kind == "extra"),
-            no_groups=include.no_groups + tuple(i.name for i in others if i.kind == "group"),
+            no_extras=include.no_extras + _names(others, "extra"),
+            no_groups=include.no_groups + _names(others, "group"),
         )
+
+
+def _names(
+    items: Sequence[ConflictItem], kind: Literal["extra", "group"]
+) -> tuple[NormalizedName, ...]:
+    return tuple(item.name for item in items if item.kind == kind and item.name is not None)
 
 
 def _relocated(

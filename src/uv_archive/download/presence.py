@@ -70,9 +70,7 @@ def present_files(
 
 
 def _hash(path: Path, task: _Task) -> Present:
-    hashers = {
-        name: hashlib.new(name, usedforsecurity=False) for name in task.algorithms
-    }
+    hashers = {name: hashlib.new(name, usedforsecurity=False) for name in task.algorithms}
     with storing(path, doing="read"), path.open("rb", buffering=0) as file:
         while block := file.read(_BLOCK):
             for hasher in hashers.values():

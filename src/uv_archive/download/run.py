@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from uv_archive.archive.manifest import Entry, JSONObject, Manifest, canonical_r
 from uv_archive.archive.metadata import Metadata, compose
 from uv_archive.archive.quick_check import QuickCheck
 from uv_archive.archive.store import Store, Writer
-from uv_archive.build_requirements import Gathered, Record
+from uv_archive.build_requirements import Gathered
 from uv_archive.download.asked import Asked
 from uv_archive.download.bring import Arrived, Bringer
-from uv_archive.download.builds import Builds, recorded_answers, builds_record
+from uv_archive.download.builds import Builds, builds_record, recorded_answers
 from uv_archive.download.contents import (
     Content,
     locked_contents,
@@ -73,14 +73,19 @@ class Run:
     def rehearse(self, store: Store) -> Outcome:
         """Say what would be done. Nothing is written, and nothing fetched but sizes."""
         situation = self._situation(store)
-        contents, gathered = situation.contents, self._gathered_before(store, situation)
+        contents, gathered = situation.contents, self._gathered_before(situation)
         if gathered is not None:
             contents = self._with_requirements(situation, gathered)
         planned = self.plan(store, situation, contents, self._quick_check(store))
-        outcome = self._outcome(store, situation, gathered)
+        sizes = self._sizes(planned.transfers)
         return replace(
-            outcome,
-            **self._rehearsed(planned),
+            self._outcome(store, situation, gathered),
+            kept=tuple(File(path=one.path, size=found.size) for found, one in planned.keep),
+            moved=tuple(File(path=one.path, size=found.size) for found, one in planned.move),
+            fetched=tuple(File(path=one.path, size=sizes[one.path]) for one in planned.fetch),
+            replaced=tuple(
+                File(path=one.wanted.path, size=sizes[one.wanted.path]) for one in planned.replace
+            ),
             removed=self._removed(planned, gathered),
             builds_unresolved=0 if gathered is not None else len(situation.builds.subjects),
         )
@@ -95,7 +100,7 @@ class Run:
             failed = done.bring(situation.contents)
             if failed:
                 return done.outcome(self._outcome(store, situation, None), failed)
-            gathered = self._gather(store, situation)
+            gathered = self._gather(situation)
             contents = self._with_requirements(situation, gathered)
             failed = done.bring(contents) + tuple(
                 Failed(name=one.of, reason=one.message, hint=one.hint) for one in gathered.failures
@@ -168,7 +173,7 @@ class Run:
         )
         return plan(wanted, present, recorded=recorded_paths)
 
-    def _gathered_before(self, store: Store, situation: Situation) -> Gathered | None:
+    def _gathered_before(self, situation: Situation) -> Gathered | None:
         """Return what builds need if that can be said without fetching anything."""
         record = recorded_answers(situation.recorded)
         missing = [
@@ -176,9 +181,9 @@ class Run:
             for subject in situation.builds.subjects
             if not subject.where.exists() and subject.key not in record.wants
         ]
-        return None if missing else self._gather(store, situation)
+        return None if missing else self._gather(situation)
 
-    def _gather(self, store: Store, situation: Situation) -> Gathered:
+    def _gather(self, situation: Situation) -> Gathered:
         if situation.builds.subjects:
             self.reporter.resolving(len(situation.builds.subjects))
         with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
@@ -199,15 +204,6 @@ class Run:
             [file.distribution for file in gathered.files], locked=situation.placed
         )
         return with_requirements(situation.contents, gathered.files, placed)
-
-    def _rehearsed(self, planned: Plan) -> Mapping[str, tuple[File, ...]]:
-        sizes = self._sizes(planned.transfers)
-        return {
-            "kept": tuple(File(path=one.path, size=found.size) for found, one in planned.keep),
-            "moved": tuple(File(path=one.path, size=found.size) for found, one in planned.move),
-            "fetched": tuple(_file(one, sizes) for one in planned.fetch),
-            "replaced": tuple(_file(one.wanted, sizes) for one in planned.replace),
-        }
 
     def _removed(self, planned: Plan, gathered: Gathered | None) -> tuple[str, ...]:
         if not self.asked.prune or gathered is None:
@@ -399,9 +395,7 @@ class _Done:
             if self.spare[path].sha256 == entry.sha256
         }
 
-    def _metadata(
-        self, entries: Mapping[ArchivePath, Entry], builds: JSONObject
-    ) -> Metadata:
+    def _metadata(self, entries: Mapping[ArchivePath, Entry], builds: JSONObject) -> Metadata:
         run, store = self.run, self.writer.store
         requests = self.situation.requests
         exports = export_all(
@@ -437,10 +431,6 @@ class _Done:
 
 def _sorted(files: Mapping[str, File]) -> tuple[File, ...]:
     return tuple(files[path] for path in sorted(files))
-
-
-def _file(wanted: Wanted, sizes: Mapping[str, int | None]) -> File:
-    return File(path=wanted.path, size=sizes.get(wanted.path))
 
 
 def cache_directory(environment: Mapping[str, str]) -> Path | None:
