@@ -6,6 +6,7 @@ copied: source trees stay where they are, and the relocated lock names them by a
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -18,13 +19,15 @@ from typing import IO
 
 import tomli_w
 
-from uv_archive.errors import StorageError
+from uv_archive.archive.disk import storing
 from uv_archive.project import Project, tool_uv
 
 if sys.platform != "win32":
     import fcntl
 
 _PREFIX = ".uv-archive-"
+# The environment's directory may be somebody's who lets us write in it, but not beside it.
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 #: Settings of `tool.uv` and `uv.toml` that the scratch copy keeps, with the reason. Every other
 #: one names indexes, caches or the network, decides a resolution that the lock has already
@@ -113,14 +116,12 @@ def write_scratch(
         base=base,
         original=original,
     )
-    try:
+    with storing(directory):
         for place in sorted(places):
             _copy_project(place, base / place.relative_to(original))
         _write_root(project, scratch.root)
         (scratch.root / "uv.lock").write_bytes(lock)
         scratch.config_file.write_bytes(tomli_w.dumps(kept_settings(settings)).encode())
-    except OSError as error:
-        raise StorageError(f"`{directory}` can't be written: {error.strerror}") from error
     return scratch
 
 
@@ -170,17 +171,13 @@ def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
 def private_directory(beside: Path) -> Iterator[Path]:
     """Make a directory next to *beside*, on its file system, and remove it at the end.
 
-    What a killed run left there is removed first: a run holds a lock on its directory for as
-    long as it lives. Raises `StorageError`.
+    Where that can't be written, it is one for temporary files. What a killed run left beside
+    is removed first: a run holds a lock on its directory for as long as it lives. Raises
+    `StorageError`.
     """
-    try:
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(beside)
-        directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{beside.name}-", dir=beside.parent))
+    with storing(beside.parent):
+        directory = _make_directory(beside)
         alive = (directory / "alive").open("wb")
-    except OSError as error:
-        message = f"`{beside.parent}` can't be written: {error.strerror}"
-        raise StorageError(message) from error
     try:
         with alive:
             _hold(alive)
@@ -190,8 +187,22 @@ def private_directory(beside: Path) -> Iterator[Path]:
         _remove(directory)
 
 
+def _make_directory(beside: Path) -> Path:
+    prefix = f"{_PREFIX}{beside.name}-"
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(beside)
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=beside.parent))
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        return Path(tempfile.mkdtemp(prefix=prefix))
+
+
 def _remove_leftovers(beside: Path) -> None:
     for left in beside.parent.glob(f"{_PREFIX}{beside.name}-*"):
+        if left.is_symlink():
+            continue
         with suppress(OSError), (left / "alive").open("ab") as alive:
             _hold(alive)
             _remove(left)

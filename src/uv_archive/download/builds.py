@@ -18,6 +18,7 @@ from uv_archive.build_requirements import (
     BuildWants,
     Gathered,
     Record,
+    Reporter,
     Wanted,
     gather,
 )
@@ -93,7 +94,7 @@ class Builds:
         environment: Mapping[str, str],
         recorded: Record,
         obtain: Obtain,
-        jobs: int,
+        asking: Reporter,
     ) -> Gathered:
         """Find what they need, asking uv only what isn't *recorded*. Raises `ProjectError`."""
         versions: defaultdict[NormalizedName, list[Version]] = defaultdict(list)
@@ -110,7 +111,7 @@ class Builds:
             locked_versions=versions,
             recorded=recorded,
             obtain=obtain,
-            jobs=jobs,
+            reporter=asking,
         )
 
 

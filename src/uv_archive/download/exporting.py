@@ -56,7 +56,7 @@ def export_all(
             directory=Path(directory),
             settings=settings.options,
         )
-        exporter = _Exporter(scratch, uv, environment, store.directory.absolute(), files)
+        exporter = _Exporter(scratch, uv, environment, files)
         with ThreadPoolExecutor(max_workers=2) as pool:
             exported = pool.map(
                 lambda one: exporter.export(_project_directory(project, scratch, one[0]), one[1]),
@@ -71,13 +71,11 @@ class _Exporter:
         scratch: Scratch,
         uv: Uv,
         environment: Mapping[str, str],
-        archive: Path,
         files: Mapping[ArchivePath, Entry],
     ) -> None:
         self._scratch = scratch
         self._uv = uv
         self._environment = scrubbed(environment)
-        self._archive = archive
         self._files = files
 
     def export(self, directory: Path, include: Include) -> Pylock:
@@ -91,7 +89,7 @@ class _Exporter:
         )
         if said.status != 0:
             raise ToolError(f"uv can't export the selection: {said.stderr.strip()}")
-        return relative_pylock(said.stdout, archive=self._archive, files=self._files)
+        return relative_pylock(said.stdout, files=self._files)
 
 
 def _member(project: Project, request: Request) -> NormalizedName | None:

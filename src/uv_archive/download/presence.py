@@ -31,6 +31,7 @@ def present_files(
     wanted: Iterable[Wanted],
     *,
     recorded: Collection[str],
+    known: Mapping[str, Present],
     quick_check: QuickCheck,
     verify: bool,
     jobs: int,
@@ -38,7 +39,7 @@ def present_files(
 ) -> Mapping[str, Present]:
     """Return the files of interest that are there: those wanted, and those *recorded*.
 
-    A file that didn't change since it was hashed isn't hashed again, unless *verify* says so.
+    Those *known* were looked at or brought a moment ago. Another file that didn't change since it was hashed isn't hashed again, unless *verify* says so.
     *hashing* is told how many files are. Raises `StorageError` for what can't be read.
     """
     algorithms: dict[str, set[str]] = {path: {"sha256"} for path in recorded}
@@ -51,9 +52,12 @@ def present_files(
     for path, state in store.scan().files.items():
         if path not in algorithms:
             continue
-        known = None if verify else quick_check.known_digest(path, state)
-        if known is not None and algorithms[path] == {"sha256"}:
-            digests = frozenset({Digest("sha256", known)})
+        if path in known:
+            found[path] = known[path]
+            continue
+        unchanged = None if verify else quick_check.known_digest(path, state)
+        if unchanged is not None and algorithms[path] == {"sha256"}:
+            digests = frozenset({Digest("sha256", unchanged)})
             found[path] = Present(path=path, size=state.size, digests=digests)
         else:
             wanted_algorithms = tuple(sorted(algorithms[path]))

@@ -14,7 +14,9 @@ from uv_archive.archive.manifest import Entry, JSONObject, Manifest, canonical_r
 from uv_archive.archive.metadata import Metadata, compose
 from uv_archive.archive.quick_check import QuickCheck
 from uv_archive.archive.store import Store, Writer
-from uv_archive.build_requirements import Gathered
+from uv_archive.build_requirements import Gathered, Question
+from uv_archive.build_requirements import Reporter as BuildReporter
+from uv_archive.digest import Digest
 from uv_archive.download.asked import Asked
 from uv_archive.download.bring import Arrived, Bringer
 from uv_archive.download.builds import Builds, builds_record, recorded_answers
@@ -38,6 +40,8 @@ from uv_archive.selection import Selection
 from uv_archive.settings import Settings
 from uv_archive.url import Url
 from uv_archive.uv import Uv
+
+_NOTHING: Mapping[str, Present] = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,8 +161,9 @@ class Run:
         contents: Mapping[ArchivePath, Content],
         quick_check: QuickCheck,
         *,
-        verify: bool | None = None,
+        known: Mapping[str, Present] = _NOTHING,
     ) -> Plan:
+        """Hold what is wanted against what is there. *known* files needn't be looked at."""
         recorded = situation.recorded
         wanted = [content.wanted(recorded) for content in contents.values()]
         recorded_paths = tuple(recorded.distributions) if recorded else ()
@@ -166,8 +171,9 @@ class Run:
             store,
             wanted,
             recorded=recorded_paths,
+            known=known,
             quick_check=quick_check,
-            verify=self.asked.verify if verify is None else verify,
+            verify=self.asked.verify,
             jobs=self.asked.jobs,
             hashing=self.reporter.hashing,
         )
@@ -184,8 +190,6 @@ class Run:
         return None if missing else self._gather(situation)
 
     def _gather(self, situation: Situation) -> Gathered:
-        if situation.builds.subjects:
-            self.reporter.resolving(len(situation.builds.subjects))
         with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
             return situation.builds.gather(
                 lock=self.lock,
@@ -194,8 +198,23 @@ class Run:
                 environment=self.environment,
                 recorded=recorded_answers(situation.recorded),
                 obtain=lambda wanted: self.bringer.obtain(wanted, Path(scratch)),
-                jobs=4,
+                asking=self._asking(len(situation.builds.subjects)),
             )
+
+    def _asking(self, builds: int) -> BuildReporter:
+        """Return what says that something is asked, once, when it is."""
+        reporter = self.reporter
+
+        class Asking(BuildReporter):
+            told = False
+
+            def asking(self, question: Question) -> None:
+                del question
+                if not self.told:
+                    self.told = True
+                    reporter.resolving(builds)
+
+        return Asking()
 
     def _with_requirements(
         self, situation: Situation, gathered: Gathered
@@ -259,7 +278,7 @@ class _Done:
     run: Run
     situation: Situation
     quick_check: QuickCheck
-    arrived: dict[ArchivePath, Arrived] = field(default_factory=dict)
+    known: dict[str, Present] = field(default_factory=dict)
     fetched: dict[str, File] = field(default_factory=dict)
     replaced: dict[str, File] = field(default_factory=dict)
     moved: dict[str, File] = field(default_factory=dict)
@@ -268,31 +287,31 @@ class _Done:
 
     def bring(self, contents: Mapping[ArchivePath, Content]) -> tuple[Failed, ...]:
         """Bring what of *contents* isn't there; return what couldn't be brought."""
-        # What was hashed in this run needn't be hashed again in its second half.
-        verify = self.run.asked.verify and not self.arrived and not self.kept
-        new = {path: one for path, one in contents.items() if path not in self.arrived}
         planned = self.run.plan(
-            self.writer.store, self.situation, new, self.quick_check, verify=verify
+            self.writer.store, self.situation, contents, self.quick_check, known=self.known
         )
         self._check_space(planned)
-        self._keep(planned)
+        for found, wanted in planned.keep:
+            if wanted.path not in self.known:
+                self._note(wanted, found, self.kept)
         for found, wanted in planned.move:
             self.writer.move(ArchivePath(found.path), ArchivePath(wanted.path))
-            self._note(ArchivePath(wanted.path), found)
-            self.moved[wanted.path] = File(path=wanted.path, size=found.size)
+            self._note(wanted, replace(found, path=wanted.path), self.moved)
+        self.spare = {present.path: present for present in planned.spare}
         transfers = [contents[ArchivePath(one.path)] for one in planned.transfers]
         brought = self.run.bringer.bring(transfers, self.writer)
         replaced = {one.wanted.path for one in planned.replace}
-        for path, one in brought.arrived.items():
-            self.arrived[path] = one
-            kind = self.replaced if path in replaced else self.fetched
-            kind[path] = File(path=path, size=one.size)
+        for one in planned.transfers:
+            arrived = brought.arrived.get(ArchivePath(one.path))
+            if arrived is not None:
+                kind = self.replaced if one.path in replaced else self.fetched
+                self._note(one, _present(one, arrived), kind)
         return brought.failed
 
     def record(self, contents: Mapping[ArchivePath, Content], gathered: Gathered) -> Manifest:
         """Write the archive's metadata, unless they are as they should be; the manifest last."""
         entries = {
-            path: content.entry(size=self.arrived[path].size, sha256=self.arrived[path].sha256)
+            path: content.entry(size=self.known[path].size, sha256=self.known[path].sha256)
             for path, content in contents.items()
         }
         removed = self._remove(contents)
@@ -320,13 +339,18 @@ class _Done:
         manifest = self.writer.store.find_manifest()
         if manifest is None or self.run.asked.verify:
             return None
-        same = (
-            manifest.lock.sha256 == self.run.lock.sha256
-            and manifest.requests == self._requests()
-            and manifest.builds == builds
-            and {path: entry for path, (entry, _) in manifest.distributions.items()} == entries
+        described = {path: one for path, one in manifest.files.items() if one.origin is None}
+        as_recorded = replace(
+            manifest,
+            lock=replace(manifest.lock, sha256=self.run.lock.sha256),
+            requests=self._requests(),
+            files={**described, **entries},
+            builds=builds,
+            read_digest=None,
         )
-        return manifest if same and self._is_intact(manifest) else None
+        if as_recorded.digest != manifest.digest:
+            return None
+        return manifest if self._is_intact(manifest) else None
 
     def _is_intact(self, manifest: Manifest) -> bool:
         """Whether every file of metadata still has the bytes that were recorded."""
@@ -367,14 +391,10 @@ class _Done:
                 hint="Make room, or choose another directory with `--out-dir`",
             )
 
-    def _keep(self, planned: Plan) -> None:
-        for present, one in planned.keep:
-            self._note(ArchivePath(one.path), present)
-            self.kept[one.path] = File(path=one.path, size=present.size)
-        self.spare = {present.path: present for present in planned.spare}
-
-    def _note(self, path: ArchivePath, found: Present) -> None:
-        self.arrived[path] = Arrived(sha256=found.sha256, size=found.size)
+    def _note(self, wanted: Wanted, found: Present, kind: dict[str, File]) -> None:
+        """Note that a wanted file is there, and how it came to be."""
+        self.known[wanted.path] = found
+        kind[wanted.path] = File(path=wanted.path, size=found.size)
 
     def _remove(self, contents: Collection[ArchivePath]) -> Collection[ArchivePath]:
         if not self.run.asked.prune:
@@ -427,6 +447,13 @@ class _Done:
             if path in states:
                 self.quick_check.record(path, states[path], entry.sha256, now=now)
         self.quick_check.keep({*manifest.files})
+
+
+def _present(wanted: Wanted, arrived: Arrived) -> Present:
+    digests = {Digest("sha256", arrived.sha256)}
+    if wanted.digest is not None:
+        digests.add(wanted.digest)
+    return Present(path=wanted.path, size=arrived.size, digests=frozenset(digests))
 
 
 def _sorted(files: Mapping[str, File]) -> tuple[File, ...]:

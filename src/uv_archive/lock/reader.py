@@ -199,6 +199,7 @@ class _LockReader:
     def _package(self, position: int, table: Table) -> Package:
         name, version, source = self._identities[position]
         metadata = table.table("metadata")
+        declared = metadata.table(_either(metadata, "requires-dev", "dependency-groups"))
         return Package(
             position=position,
             name=name,
@@ -207,12 +208,11 @@ class _LockReader:
             fork_markers=table.parsed_texts("resolution-markers", Marker.parse),
             dependencies=self._dependencies(table, "dependencies"),
             optional_dependencies=self._named_dependencies(table.table("optional-dependencies")),
-            dependency_groups=self._named_dependencies(table.table("dev-dependencies")),
-            provides_extras=frozenset(metadata.parsed_texts("provides-extras", _name)),
-            declares_groups=frozenset(
-                _key_name(metadata.table("requires-dev"), key)
-                for key in metadata.table("requires-dev").keys()
+            dependency_groups=self._named_dependencies(
+                table.table(_either(table, "dev-dependencies", "dependency-groups"))
             ),
+            provides_extras=frozenset(metadata.parsed_texts("provides-extras", _name)),
+            declares_groups=frozenset(_key_name(declared, key) for key in declared.keys()),
             sdist=_sdist(table, name, version, source),
             wheels=tuple(_wheel(t, name, version, source) for t in table.tables("wheels")),
         )
@@ -260,6 +260,11 @@ def _key_name(table: Table, key: str) -> NormalizedName:
         return _name(key)
     except ValueError as error:
         raise table.fail(key, f"the lock has a key that can't be read: {error}") from error
+
+
+def _either(table: Table, key: str, alias: str) -> str:
+    # uv reads the second name too, and may come to write it.
+    return alias if alias in table and key not in table else key
 
 
 def _conflict_item(item: Table) -> ConflictItem:
@@ -396,11 +401,13 @@ def _named_sdist(
     written: str, name: NormalizedName, version: Version | None, table: Table, key: str
 ) -> SdistFilename:
     """Name an sdist by what the lock says of it, as its own name says nothing."""
-    ending = next((ending for ending in SDIST_ENDINGS if written.endswith(ending)), None)
-    if ending is None:
-        raise table.fail(key, f"the lock names a file that can't be an sdist of `{name}`")
+    ending = next((ending for ending in SDIST_ENDINGS if written.endswith(ending)), "")
     stem = name.replace("-", "_")
-    return parse_sdist(f"{stem}-{version or Version('0')}{ending}", name)
+    try:
+        return parse_sdist(f"{stem}-{version or Version('0')}{ending}", name)
+    except ValueError as error:
+        message = f"the lock names a file that can't be an sdist of `{name}`: {error}"
+        raise table.fail(key, message) from error
 
 
 def _wheel(

@@ -90,6 +90,7 @@ class _Relocation:
         for key, edges in (
             ("optional-dependencies", package.optional_dependencies),
             ("dev-dependencies", package.dependency_groups),
+            ("dependency-groups", package.dependency_groups),
         ):
             if key in table:
                 table[key] = self._named_edges(table[key], edges)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName, canonicalize_name
 
+from uv_archive.archive.disk import storing
 from uv_archive.digest import Digest
 from uv_archive.errors import (
     ArchiveError,
@@ -25,7 +26,6 @@ from uv_archive.errors import (
     ProjectError,
     RequestError,
     StaleLockError,
-    StorageError,
     ToolError,
 )
 from uv_archive.lock.model import (
@@ -120,7 +120,7 @@ def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) 
         request.directory / request.archive if request.archive else project.root / DEFAULT_ARCHIVE
     )
     supply = open_supply(archive.absolute(), lock=lock, project=project)
-    environment = environment_path(project.root, flags, request.environment)
+    environment = environment_path(project.root, flags, request.environment, start=start)
     with private_directory(environment) as private:
         return _Sync(
             uv=uv,
@@ -153,13 +153,22 @@ class _Changes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Needed:
-    """The files a sync installs from, and what it has to build."""
+    """The files that a sync uses.
+
+    *locked* and *built* wheels are installed or built from, *own* likewise, which are the
+    project's; *unpacked* are those of *locked* whose project lies in a subdirectory.
+    """
 
     locked: Sequence[Supplied]
     own: Sequence[Supplied]
-    built: Sequence[Supplied]
     unpacked: Sequence[tuple[Package, Supplied]]
-    builds: bool
+    built: Sequence[Supplied] = ()
+    build_requirements: Sequence[Supplied] = ()
+
+    @property
+    def unlocked(self) -> Sequence[Supplied]:
+        """What the lock doesn't vouch for."""
+        return [s for s in (*self.built, *self.build_requirements) if not s.locked]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,8 +214,7 @@ class _Sync:
             result = self._shown(in_project, scratch=None)
         else:
             result = self._install(scratch, needed)
-        unlocked = len(needed.built) + (self._view_size if needed.builds else 0)
-        return replace(result, distributions=len(needed.locked), unlocked=unlocked)
+        return replace(result, distributions=len(needed.locked), unlocked=len(needed.unlocked))
 
     # Asking uv
 
@@ -221,8 +229,7 @@ class _Sync:
     @property
     def _variables(self) -> Mapping[str, str]:
         variables = scrubbed(self.variables)
-        if not self.flags.active:
-            variables["UV_PROJECT_ENVIRONMENT"] = str(self.environment)
+        variables["UV_PROJECT_ENVIRONMENT"] = str(self.environment)
         # Beside the environment, so that files can be linked; uv trusts what lies in a cache, so
         # nobody else may have written there, and it doesn't outlive the sync.
         variables["UV_CACHE_DIR"] = str(self.private / "cache")
@@ -273,13 +280,17 @@ class _Sync:
         gaps = [gap for gap in selection.gaps if gap.package.name in names]
         if gaps:
             raise CoverageError(f"The lock has no file of {listed(map(str, gaps))}")
-        built = [w for p in packages if p.sdist for w in self.supply.built_wheels(p)]
+        builds = any(_is_built(package) for package in packages) or any(
+            build.package.name in names for build in selection.builds
+        )
         return replace(
             self._supplied(selection, names, target),
-            built=built,
-            builds=any(_is_built(package) for package in packages)
-            or any(build.package.name in names for build in selection.builds),
+            built=[w for p in packages if p.sdist for w in self.supply.built_wheels(p)],
+            build_requirements=self._build_requirements() if builds else (),
         )
+
+    def _build_requirements(self) -> Sequence[Supplied]:
+        return [file for files in self.supply.build_requirements.values() for file in files]
 
     def _selection(self, target: Target) -> Selection:
         options = self.flags.options
@@ -341,7 +352,7 @@ class _Sync:
         missing.extend(supplied.name for supplied in absent(locked))
         if missing:
             self._report_missing(missing, target)
-        return _Needed(locked=locked, own=own, built=(), unpacked=unpacked, builds=False)
+        return _Needed(locked=locked, own=own, unpacked=unpacked)
 
     def _own_file(self, distribution: Distribution, source: PathSource) -> Supplied:
         path = self.project.root / source.path.text
@@ -351,7 +362,8 @@ class _Sync:
                 f"`{path}`, a file of the project that the lock names, isn't there",
                 hint="The archive has a copy of it; put that where the project had it",
             )
-        return Supplied(name=str(distribution.filename), path=path, digest=digest)
+        name = str(distribution.filename)
+        return Supplied(name=name, path=path, digest=digest, locked=digest.is_secure)
 
     def _report_missing(self, missing: Sequence[str], target: Target) -> None:
         command = ["uv-archive", "download", "-o", str(self.supply.directory)]
@@ -367,7 +379,7 @@ class _Sync:
         files = [*needed.locked, *needed.own, *needed.built]
         self.reporter.checking(len(files))
         wrong = [supplied.path for supplied in damaged(files)]
-        wrong += self._fill_view() if needed.builds else []
+        wrong += self._fill_view(needed.build_requirements)
         if wrong:
             raise DamagedArchiveError(
                 f"{len(wrong)} of the files that this sync needs aren't what they should be: "
@@ -375,10 +387,12 @@ class _Sync:
                 hint="Nothing was changed. Copy the archive again, or repair it with "
                 "`uv-archive download`",
             )
-        unlocked = [supplied.name for supplied in needed.built]
-        unlocked += [path.name for path in self._view.iterdir()]
-        if self.only_locked and unlocked:
-            raise RequestError(f"The lock doesn't vouch for {listed(sorted(unlocked))}")
+        if self.only_locked and needed.unlocked:
+            names = sorted(supplied.name for supplied in needed.unlocked)
+            raise RequestError(
+                f"The lock doesn't vouch for {listed(names)}, which this sync needs",
+                hint="Without `--only-locked` they are checked against the archive's metadata",
+            )
 
     # Doing it
 
@@ -388,22 +402,10 @@ class _Sync:
         path.mkdir(exist_ok=True)
         return path
 
-    @property
-    def _view_size(self) -> int:
-        return sum(1 for _ in self._view.iterdir())
-
-    def _fill_view(self) -> list[Path]:
+    def _fill_view(self, files: Sequence[Supplied]) -> list[Path]:
         """Copy the build requirements to where uv may look for them; return the damaged ones."""
-        view = self._view
-        try:
-            return [
-                supplied.path
-                for files in self.supply.build_requirements.values()
-                for supplied in files
-                if not copy_verified(supplied, view)
-            ]
-        except OSError as error:
-            raise StorageError(f"`{view}` can't be written: {error.strerror}") from error
+        with storing(self._view):
+            return [file.path for file in files if not copy_verified(file, self._view)]
 
     def _relocated(self) -> bytes:
         files: dict[FileKey, Path] = {}
@@ -439,7 +441,7 @@ class _Sync:
 
     def _install(self, scratch: Scratch, needed: _Needed) -> SyncResult:
         for package, supplied in needed.unpacked:
-            _unpack(supplied.path, self._unpacked(package))
+            self._unpack(package, supplied)
         names = sorted(self.supply.build_requirements.keys() & self._sourced())
         arguments = [*scratch.arguments(), "--find-links", str(self._view)]
         arguments += [part for name in names for part in ("--no-sources-package", name)]
@@ -447,6 +449,15 @@ class _Sync:
             return self._shown(arguments, scratch=scratch)
         finally:
             self._restore_direct_urls()
+
+    def _unpack(self, package: Package, supplied: Supplied) -> None:
+        """Unpack a copy whose bytes were checked while they were copied."""
+        copies = self.private / "sdists"
+        copies.mkdir(exist_ok=True)
+        with storing(copies):
+            if not copy_verified(supplied, copies):
+                raise DamagedArchiveError(f"`{supplied.path}` has changed while it was in use")
+        _unpack(copies / supplied.name, self._unpacked(package))
 
     def _sourced(self) -> set[NormalizedName]:
         """Return the names that some source tree has a `tool.uv.sources` entry for.
@@ -487,12 +498,8 @@ class _Sync:
             for package in self.lock.packages
             if isinstance(package.source, UrlSource)
         }
-        try:
+        with storing(self.environment):
             restore_direct_urls(self.environment, urls)
-        except OSError as error:
-            raise StorageError(
-                f"`{self.environment}` can't be written: {error.strerror}"
-            ) from error
 
 
 def _is_built(package: Package) -> bool:

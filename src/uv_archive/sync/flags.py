@@ -6,7 +6,6 @@ contradicts "nothing but the archive" unnoticed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -434,10 +433,12 @@ def _is_on(environment: Mapping[str, str], variable: str) -> bool:
     return environment.get(variable, "").lower() in _TRUE
 
 
-def environment_path(root: Path, flags: SyncFlags, environment: Mapping[str, str]) -> Path:
-    """Return where uv would put the environment of the workspace at *root*."""
+def environment_path(
+    root: Path, flags: SyncFlags, environment: Mapping[str, str], *, start: Path
+) -> Path:
+    """Return where uv, started in *start*, would put the environment of the workspace at *root*."""
     active = environment.get("VIRTUAL_ENV")
     if flags.active and active:
-        return Path(os.path.abspath(active))  # noqa: PTH100 - a link stays a link, as in uv
+        return start / active
     named = environment.get("UV_PROJECT_ENVIRONMENT")
     return root / named if named else root / ".venv"

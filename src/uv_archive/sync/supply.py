@@ -13,11 +13,13 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from uv_archive.archive.disk import read_plain
 from uv_archive.archive.layout import MANIFEST, ArchivePath, place
 from uv_archive.archive.manifest import (
     LARGEST,
     BuildRequirement,
     BuiltFrom,
+    Entry,
     Manifest,
     from_json,
 )
@@ -33,11 +35,12 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supplied:
-    """A file, its absolute path, and what its bytes have to be."""
+    """A file, its absolute path, what its bytes have to be, and whether the lock says so."""
 
     name: str
     path: Path
     digest: Digest
+    locked: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +65,7 @@ class Supply:
         entry = self.manifest.files.get(path)
         if entry is None:
             return None
-        digest = distribution.digest
-        if digest is None or not digest.is_secure:
-            digest = Digest("sha256", entry.sha256)
-        name = str(distribution.filename)
-        return Supplied(name=name, path=self.directory / path, digest=digest)
+        return _supplied(self.directory, path, entry, distribution.digest)
 
     def built_wheels(self, package: Package) -> Sequence[Supplied]:
         """Return the wheels that were built from the sdist of *package*."""
@@ -75,18 +74,19 @@ class Supply:
 
 
 def open_supply(directory: Path, *, lock: Lock, project: Project) -> Supply:
-    """Read the archive in *directory*, and check that it is for *lock*. Raises `ArchiveError`."""
+    """Read the archive in *directory*, and check that it is for *lock*.
+
+    Raises `ArchiveError` and `StorageError`.
+    """
     manifest = _read_manifest(directory)
     if manifest.lock.sha256 != lock.sha256:
         _check_same(directory, manifest, lock=lock, project=project)
+    places = place(lock)
+    digests = {path: distribution.digest for distribution, path in places.items()}
     requirements: defaultdict[NormalizedName, list[Supplied]] = defaultdict(list)
     built: defaultdict[str, list[Supplied]] = defaultdict(list)
     for path, (entry, origin) in sorted(manifest.distributions.items()):
-        supplied = Supplied(
-            name=path.rpartition("/")[2],
-            path=directory / path,
-            digest=Digest("sha256", entry.sha256),
-        )
+        supplied = _supplied(directory, path, entry, digests.get(path))
         if any(isinstance(why, BuildRequirement) for why in origin.why):
             requirements[origin.name].append(supplied)
         for why in origin.why:
@@ -95,24 +95,31 @@ def open_supply(directory: Path, *, lock: Lock, project: Project) -> Supply:
     return Supply(
         directory=directory,
         manifest=manifest,
-        places=place(lock),
+        places=places,
         build_requirements=requirements,
         built=built,
     )
 
 
+def _supplied(directory: Path, path: ArchivePath, entry: Entry, digest: Digest | None) -> Supplied:
+    """Make a file of the archive; *digest* is the lock's."""
+    locked = digest is not None and digest.is_secure
+    return Supplied(
+        name=path.rpartition("/")[2],
+        path=directory / path,
+        digest=digest if digest and locked else Digest("sha256", entry.sha256),
+        locked=locked,
+    )
+
+
 def _read_manifest(directory: Path) -> Manifest:
-    path = directory / MANIFEST
-    try:
-        with path.open("rb") as file:
-            return from_json(file.read(LARGEST + 1))
-    except FileNotFoundError as error:
+    content = read_plain(directory / MANIFEST, limit=LARGEST)
+    if content is None:
         raise ArchiveError(
             f"There is no complete archive in `{directory}`: it has no `{MANIFEST}`",
             hint="Name the archive with `--dist-archive`, or make it with `uv-archive download`",
-        ) from error
-    except OSError as error:
-        raise ArchiveError(f"`{path}` can't be read: {error.strerror}") from error
+        )
+    return from_json(content)
 
 
 def _check_same(directory: Path, manifest: Manifest, *, lock: Lock, project: Project) -> None:
