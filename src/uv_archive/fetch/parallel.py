@@ -12,8 +12,9 @@ from uv_archive.fetch.transport import Stopped
 Thing = TypeVar("Thing")
 Outcome = TypeVar("Outcome")
 
-# How long to wait for threads that were told to stop; they are daemons, should one hang on.
-_PATIENCE = 2.0
+# How long to wait for threads that were told to stop. One that waits for a silent server is left
+# behind: it ends with its read, and does nothing more.
+_PATIENCE = 0.5
 # A wait without an end can't be interrupted on Windows.
 _MOMENT = 0.2
 

@@ -75,7 +75,7 @@ def fetch_all(
     transfers: Sequence[Transfer],
     *,
     transport: Transport,
-    commit: Callable[[Path, Path], None],
+    commit: Callable[[Path, Path], object],
     credentials: Credentials | None = None,
     reporter: Reporter | None = None,
     policy: RetryPolicy | None = None,
@@ -87,7 +87,7 @@ def fetch_all(
     A file that the digest agrees with is made durable, then *commit* gives it its final name;
     it is called from several threads. Raises `StorageError` when the file system refuses, and
     whatever interrupts the waiting thread; then *transport* is closed, partial files stay, and
-    no thread goes on.
+    nothing more is written. (A thread that waits for a silent server ends with its read.)
     """
     partials = {transfer.partial for transfer in transfers}
     destinations = {transfer.destination for transfer in transfers}
@@ -162,7 +162,7 @@ class _Crew:
     """What all transfers of one call share."""
 
     exchange: Exchange
-    commit: Callable[[Path, Path], None]
+    commit: Callable[[Path, Path], object]
     reporter: Reporter
     policy: RetryPolicy
     clock: Clock

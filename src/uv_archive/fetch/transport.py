@@ -41,7 +41,10 @@ class Transport(Protocol):
         """Send a request and wait for the head of the answer. Raises `FetchError`."""
 
     def close(self) -> None:
-        """Interrupt whatever is under way, which raises `Stopped`; nothing can be opened after."""
+        """Let nothing more be opened, and interrupt what waits for an answer: `Stopped`.
+
+        Reading a body may go on.
+        """
 
 
 class ConnectionLost(FetchError):
