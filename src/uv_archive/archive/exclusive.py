@@ -67,11 +67,13 @@ def _acquire(path: Path, notify: Callable[[str], None]) -> int:
 def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, flags, 0o666)
-        except FileNotFoundError:
-            continue  # The directory was taken away in between.
+        except (FileNotFoundError, FileExistsError):
+            if any(os.path.lexists(above) and not above.is_dir() for above in path.parents):
+                raise
+            continue  # The holder before took the directory away in between.
         state = os.fstat(descriptor)
         # A link would have this process write into a file outside the archive.
         if stat.S_ISREG(state.st_mode) and state.st_nlink <= 1:

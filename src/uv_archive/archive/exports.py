@@ -7,10 +7,11 @@ become relative ones. Specifications: PEP 751, pip's requirements file format.
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import tomli_w
@@ -37,14 +38,6 @@ _REQUIREMENTS_HEADER = """\
 #     pip install --no-index --find-links . --require-hashes -r {name}
 
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Unpacked:
-    """The sdist that a source tree of the relocated lock was unpacked from."""
-
-    path: ArchivePath
-    subdirectory: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +77,6 @@ def export_label(include: Include, *, member: NormalizedName | None = None) -> s
         *_named("all-groups", include.all_groups),
         *_named("all-packages", include.all_packages),
         *([_DEV[include.dev]] if include.dev else []),
-        *([f"dev-{include.dev}"] if include.dev else []),
         *_each("extra", include.extras),
         *_each("group", include.groups),
         *_named("no-default-groups", include.no_default_groups),
@@ -93,7 +85,7 @@ def export_label(include: Include, *, member: NormalizedName | None = None) -> s
         *_each("only-group", include.only_groups),
         *_each("package", include.packages),
     ]
-    label = "_".join(flags)
+    label = "_".join(sorted(flags))
     if len(label) <= _LONGEST_LABEL:
         return label
     return f"{label[:_LONGEST_LABEL]}_{hashlib.sha256(label.encode()).hexdigest()[:8]}"
@@ -118,16 +110,15 @@ def export_names(labels: Iterable[str]) -> Mapping[str, tuple[ArchivePath, Archi
 def relative_pylock(
     exported: str,
     *,
-    archive: Path,
     files: Mapping[ArchivePath, Entry],
-    unpacked: Mapping[Path, Unpacked] | None = None,
+    subdirectories: Mapping[ArchivePath, str] | None = None,
 ) -> Pylock:
     """Make a pylock file of an archive from what uv exported.
 
-    *exported* is what `uv export --format pylock.toml` wrote over a lock whose sources point
-    into the directory *archive*, which is absolute. *files* gives sizes and digests; what it
-    lacks is left out. *unpacked* has the directories, absolute, that stand for an sdist's
-    subdirectory. Source trees of the project are left out: no archive has them.
+    *exported* is what `uv export --format pylock.toml` wrote over a relocated lock. Where its
+    paths lead doesn't matter: a file is known by its name and its sha256, and *files* tells
+    where it lies; what that lacks is left out. *subdirectories* has the sdists whose project
+    isn't at their top. Source trees of the project are left out: no archive has them.
 
     Raises `ArchiveError` if it isn't what uv writes.
     """
@@ -135,7 +126,10 @@ def relative_pylock(
         document: dict[str, object] = tomllib.loads(exported)
     except ValueError as error:
         raise _not_a_pylock(f"it isn't TOML ({error})") from error
-    rewriting = _Rewriting(archive=archive, files=files, unpacked=unpacked or {})
+    places: dict[tuple[str, str], ArchivePath] = {}
+    for path in sorted(files):
+        places.setdefault((PurePosixPath(path).name, files[path].sha256), path)
+    rewriting = _Rewriting(files=files, places=places, subdirectories=subdirectories or {})
     packages, left_out = [], []
     for package in _tables(document, "packages"):
         rewritten = rewriting.package(package)
@@ -185,31 +179,30 @@ _TOP_LEVEL = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rewriting:
-    archive: Path
     files: Mapping[ArchivePath, Entry]
-    unpacked: Mapping[Path, Unpacked]
+    places: Mapping[tuple[str, str], ArchivePath]
+    subdirectories: Mapping[ArchivePath, str]
 
     def package(self, package: Mapping[str, object]) -> dict[str, object] | None:
         """Return a `[[packages]]` entry with relative paths, or `None` if nothing is left."""
         content = self._content(package)
         if not content:
             return None
-        # `index` isn't kept: it is the archive's own path.
+        # `index` isn't kept: it is a path of this machine.
         head = ("name", "version", "marker", "requires-python")
         return {key: package[key] for key in head if key in package} | content
 
     def _content(self, package: Mapping[str, object]) -> dict[str, object]:
         # "vcs", "directory" and "archive" are mutually exclusive with "sdist" and "wheels".
         if "vcs" in package:
-            vcs = dict(_table(package, "vcs"))
+            vcs = _table(package, "vcs")
             if "url" not in vcs:
                 return {}  # a repository of this machine
-            return {"vcs": vcs | {"url": without_credentials(_string(vcs, "url"), of_git=True)}}
+            url = without_credentials(_string(vcs, "url"), of_git=True)
+            return {"vcs": {**vcs, "url": url}}
         if "archive" in package:
             archive = self._file(_table(package, "archive"))
             return {"archive": archive} if archive else {}
-        if "directory" in package:
-            return self._directory(_table(package, "directory"))
         content: dict[str, object] = {}
         sdist = self._file(_table(package, "sdist")) if "sdist" in package else None
         if sdist:
@@ -220,35 +213,27 @@ class _Rewriting:
             content["wheels"] = wheels
         return content
 
-    def _directory(self, directory: Mapping[str, object]) -> dict[str, object]:
-        source = self.unpacked.get(Path(_string(directory, "path")))
-        if source is None or source.path not in self.files:
-            return {}
-        archive = self._described(source.path)
-        return {"archive": archive | {"subdirectory": source.subdirectory}}
-
     def _file(self, file: Mapping[str, object]) -> dict[str, object] | None:
-        path = self._path(file)
-        return None if path is None or path not in self.files else self._described(path)
-
-    def _described(self, path: ArchivePath) -> dict[str, object]:
-        entry = self.files[path]
-        return {"path": path, "size": entry.size, "hashes": {"sha256": entry.sha256}}
-
-    def _path(self, file: Mapping[str, object]) -> ArchivePath | None:
-        if "path" in file:
-            text = _string(file, "path")
-        else:
-            parts = urlsplit(_string(file, "url"))
-            if parts.scheme != "file":
-                return None
-            text = unquote(parts.path)
-            # On Windows the path of `file:///C:/x` begins with the slash before the drive.
-            text = text.removeprefix("/") if text[2:3] == ":" else text
-        try:
-            return ArchivePath(Path(text).relative_to(self.archive).as_posix())
-        except ValueError:
+        hashes = _table(file, "hashes")
+        path = self.places.get((_filename(file), str(hashes.get("sha256"))))
+        if path is None:
             return None
+        entry = self.files[path]
+        described: dict[str, object] = {
+            "path": path,
+            "size": entry.size,
+            "hashes": {"sha256": entry.sha256},
+        }
+        if path in self.subdirectories:
+            described["subdirectory"] = self.subdirectories[path]
+        return described
+
+
+def _filename(file: Mapping[str, object]) -> str:
+    """Return the name of a file, from its URL or its path on any system."""
+    if "path" in file:
+        return re.split(r"[/\\]", _string(file, "path"))[-1]
+    return unquote(urlsplit(_string(file, "url")).path.rpartition("/")[2])
 
 
 def _named(flag: str, is_set: bool) -> list[str]:

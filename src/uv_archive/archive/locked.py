@@ -17,10 +17,10 @@ _TOKEN = re.compile(
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s<>]*")
 # A lock without these has nothing to take out: user information, a query string, an escape.
-_SUSPICIOUS = re.compile(rb"""://[^/\s"']*@|://[^\s]*[?]|\\""")
+_SUSPICIOUS = re.compile(rb"://[^/\s]*@|://[^\s]*[?]|\\")
 # What uv writes into the query string of a git source. None of it is secret.
 _OF_GIT = frozenset({"subdirectory", "path", "lfs", "tag", "branch", "rev"})
-_KEY_GIT = re.compile(r"""\bgit["']?\s*=\s*\Z""")
+_KEY_GIT = re.compile(r"""(?<![\w-])git["']?\s*=\s*\Z""")
 
 
 def without_secrets(content: bytes) -> bytes:
@@ -39,8 +39,34 @@ def without_secrets(content: bytes) -> bytes:
         return _token(match[0], of_git=of_git)
 
     result = _TOKEN.sub(cleaned, text)
-    _check(tomllib.loads(result), of_git=False, place="")
+    try:
+        document = tomllib.loads(result)
+    except ValueError as error:
+        raise LockError(f"it isn't TOML: {str(error).splitlines()[0]}") from error
+    check_without_secrets(document)
     return result.encode()
+
+
+def check_without_secrets(value: object, *, of_git: bool = False, place: str = "") -> None:
+    """Raise `LockError` if a string of a TOML document has what `without_secrets` takes out."""
+    match value:
+        case str():
+            if _text(value, of_git=of_git) != value:
+                raise LockError(
+                    "the lock has a URL with credentials or a query string, written so that they "
+                    "can't be taken out",
+                    place=place,
+                    hint="Lock again, with credentials in the environment or in netrc",
+                )
+        case Mapping():
+            for key, item in value.items():
+                inner = f"{place}.{key}" if place else str(key)
+                check_without_secrets(item, of_git=key == "git", place=inner)
+        case Sequence():
+            for position, item in enumerate(value):
+                check_without_secrets(item, of_git=of_git, place=f"{place}[{position}]")
+        case _:
+            return
 
 
 def without_credentials(url: str, *, of_git: bool = False) -> str:
@@ -84,24 +110,3 @@ def _url(url: str, *, of_git: bool) -> str:
     except ValueError:
         # Not a URL that anything could use: keep what comes before the part that can be secret.
         return url.partition("://")[0] + "://"
-
-
-def _check(value: object, *, of_git: bool, place: str) -> None:
-    """Raise `LockError` if a string still has what should be gone."""
-    match value:
-        case str():
-            if _text(value, of_git=of_git) != value:
-                raise LockError(
-                    "the lock has a URL with credentials or a query string, written so that they "
-                    "can't be taken out",
-                    place=place,
-                    hint="Lock again, with credentials in the environment or in netrc",
-                )
-        case Mapping():
-            for key, item in value.items():
-                _check(item, of_git=key == "git", place=f"{place}.{key}" if place else str(key))
-        case Sequence():
-            for position, item in enumerate(value):
-                _check(item, of_git=of_git, place=f"{place}[{position}]")
-        case _:
-            return

@@ -44,7 +44,7 @@ def readme(
 def size_text(size: int) -> str:
     """Write a number of bytes for people: `1.9 GiB`."""
     if size < 1024:
-        return f"{size} bytes"
+        return "1 byte" if size == 1 else f"{size} bytes"
     value, units = size / 1024, list(_UNITS)
     while value >= 1023.95 and len(units) > 1:
         value, units = value / 1024, units[1:]
@@ -152,9 +152,11 @@ def _sdists(files: Mapping[ArchivePath, Entry]) -> Iterable[str]:
     ]
     if sdists:
         yield ""
-        yield f"{_count(len(sdists), 'file')} here"
-        yield "are source distributions. An installer builds those that have no wheel for the"
-        yield "machine, which may need a compiler."
+        one = len(sdists) == 1
+        yield f"{len(sdists):,} {'file here is a' if one else 'files here are'} source " + (
+            "distribution." if one else "distributions."
+        )
+        yield "An installer builds what has no wheel for the machine, which may need a compiler."
 
 
 _CHECK = """\

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ from uv_archive.archive.layout import (
     PARTIAL,
     ArchivePath,
     is_metadata,
+    parse_path,
 )
 from uv_archive.archive.manifest import LARGEST, Manifest, from_json
 from uv_archive.errors import ArchiveError, StorageError
@@ -166,16 +168,13 @@ class Store:
         partial = self.directory / PARTIAL
         fresh = not os.path.lexists(self.directory)
         with ExitStack() as stack:
+            stack.callback(self._remove_empty, partial, *([self.directory] if fresh else []))
             with _owned():
                 stack.enter_context(exclusive(partial / _LOCK, notify=notify))
             self.check()
             writer = Writer(self)
             stack.callback(writer.leave)
             yield writer
-        with suppress(OSError):
-            partial.rmdir()
-            if fresh:
-                self.directory.rmdir()
 
     def _scan(self, prefix: str, files: dict[str, FileState], others: list[str]) -> None:
         with os.scandir(self.directory / prefix) as entries:
@@ -190,6 +189,11 @@ class Store:
                     self._scan(f"{path}/", files, others)
                 elif path != PARTIAL:
                     others.append(f"{path}/")
+
+    def _remove_empty(self, *directories: Path) -> None:
+        for directory in directories:
+            with suppress(OSError):
+                directory.rmdir()
 
     def _check_directory(self, path: Path) -> None:
         with disk.storing(path, doing="looked at"):
@@ -247,12 +251,6 @@ class Writer:
         self._directories[self.store.path(source).parent] = None
         self.commit(self.store.path(source), path)
 
-    def move(self, source: ArchivePath, path: ArchivePath) -> None:
-        """Give a recorded file another path."""
-        self._before_changing(source)
-        self.commit(self.store.path(source), path)
-        self._directories[self.store.path(source).parent] = None
-
     def write(self, path: ArchivePath, content: bytes) -> None:
         """Write a whole file under its final name, durably but for the name."""
         self.commit(self._write_temporary(content), path)
@@ -303,7 +301,7 @@ class Writer:
         # A full disk has to show before anything changes.
         ready = {path: self._write_temporary(documents[path]) for path in changed}
         last = self._write_temporary(content)
-        self._plan(content)
+        self._plan(documents.keys())
         for path, temporary in ready.items():
             self.commit(temporary, path)
         self.remove({*remove, *stale})
@@ -380,19 +378,23 @@ class Writer:
             disk.write_new(path, content)
         return path
 
-    def _plan(self, content: bytes) -> None:
-        """Write down what will be recorded, so that the next run knows this one's metadata."""
-        temporary = self._write_temporary(content)
+    def _plan(self, paths: Collection[ArchivePath]) -> None:
+        """Write down which metadata there may be from now on, for the run after a stopped one."""
+        temporary = self._write_temporary(json.dumps(sorted({*self._own, *paths})).encode())
         with disk.storing(self._partial):
             temporary.replace(self._partial / _NEXT)
             disk.sync_directory(self._partial)
 
     def _planned(self) -> set[ArchivePath]:
         """Return the metadata that a stopped run may have left."""
-        with suppress(ArchiveError):
+        with suppress(ArchiveError, ValueError, RecursionError):
             content = disk.read_plain(self._partial / _NEXT, limit=LARGEST)
-            if content:
-                return {path for path in from_json(content).files if is_metadata(path)}
+            match json.loads(content or b"[]"):
+                case list(texts):
+                    paths = {parse_path(text) for text in texts if isinstance(text, str)}
+                    return {path for path in paths if is_metadata(path)}
+                case _:
+                    pass
         return set()
 
     def _replace_manifest(self, temporary: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 
@@ -13,7 +14,8 @@ from uv_archive.errors import UvArchiveError
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 )
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+#: Powers of 1,024.
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def printable(text: str) -> str:
@@ -28,7 +30,7 @@ def say(text: str = "") -> None:
 
 def warn(text: str) -> None:
     """Write a warning, in one line."""
-    click.echo(f"{click.style('warning', fg='yellow', bold=True)}: {printable(text)}", err=True)
+    _labelled("warning", "yellow", text)
 
 
 def give(text: str) -> None:
@@ -38,21 +40,29 @@ def give(text: str) -> None:
 
 def show_error(error: UvArchiveError) -> None:
     """Write an error in one line, and its hint in another."""
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {printable(error.message)}", err=True)
+    _labelled("error", "red", error.message)
     if error.hint:
         show_hint(error.hint)
 
 
 def show_hint(hint: str) -> None:
     """Write what to do, on a line of its own."""
-    click.echo(f"{click.style('hint', fg='cyan', bold=True)}: {printable(hint)}", err=True)
+    _labelled("hint", "cyan", hint)
+
+
+def _labelled(label: str, colour: str, text: str) -> None:
+    # Where the stream is no terminal click takes the colour out; it doesn't know NO_COLOR.
+    if not os.environ.get("NO_COLOR"):
+        label = click.style(label, fg=colour, bold=True)
+    click.echo(f"{label}: {printable(text)}", err=True)
 
 
 def size(count: int) -> str:
     """Write a number of bytes as a person reads it: `1.9 GiB`, powers of 1,024."""
     amount = float(count)
-    for unit in _UNITS:
-        if amount < 1024 or unit == _UNITS[-1]:
+    for unit in UNITS:
+        # What would be rounded to 1024.0 has the next unit.
+        if amount < 1023.95 or unit == UNITS[-1]:
             break
         amount /= 1024
     return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
@@ -65,4 +75,4 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 def is_terminal() -> bool:
     """Whether talk goes to a terminal, where lines may be drawn over."""
-    return sys.stderr.isatty()
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

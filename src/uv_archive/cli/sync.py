@@ -9,8 +9,26 @@ import click
 
 from uv_archive.cli.main import EXIT_STATUSES
 from uv_archive.cli.output import counted, give, printable, say
+from uv_archive.digest import Digest
 from uv_archive.sync import SyncReporter, SyncRequest, sync
 from uv_archive.uv import find_uv
+
+
+class ArchiveDigest(click.ParamType[Digest]):
+    """The digest of an archive: `sha256:` and 64 hexadecimal digits."""
+
+    name = "digest"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Digest:
+        try:
+            digest = Digest.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if digest.algorithm != "sha256":
+            self.fail("the digest of an archive is a sha256", param, ctx)
+        return digest
 
 
 class _Reporter(SyncReporter):
@@ -37,8 +55,19 @@ class _Reporter(SyncReporter):
     is_flag=True,
     help="Refuse build requirements and built wheels, which no lock vouches for",
 )
+@click.option(
+    "--expect",
+    type=ArchiveDigest(),
+    metavar="sha256:DIGEST",
+    help="Refuse an archive with another digest than `download` printed",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[FLAGS OF UV SYNC]")
-def command(dist_archive: Path | None, only_locked: bool, arguments: tuple[str, ...]) -> int:
+def command(
+    dist_archive: Path | None,
+    only_locked: bool,
+    expect: Digest | None,
+    arguments: tuple[str, ...],
+) -> int:
     """Install a project from an archive, as `uv sync` would, and from nothing else.
 
     It takes the flags of `uv sync`; `docs/reference/sync-flags.md` says what becomes of each.
@@ -55,6 +84,7 @@ def command(dist_archive: Path | None, only_locked: bool, arguments: tuple[str, 
             archive=dist_archive,
             environment=os.environ,
             only_locked=only_locked,
+            expect=expect,
         ),
         uv=find_uv(os.environ),
         reporter=_Reporter(),
@@ -63,4 +93,9 @@ def command(dist_archive: Path | None, only_locked: bool, arguments: tuple[str, 
         give(result.stdout.rstrip("\n"))
     if result.stderr:
         click.echo(printable(result.stderr), err=True, nl=False)
+    if result.unlocked and not result.status:
+        say(
+            f"{counted(result.unlocked, 'file')} to build with, which the lock doesn't name, "
+            + ("agreed with the expected archive" if expect else "agreed with the archive's record")
+        )
     return result.status

@@ -39,7 +39,8 @@ def present_files(
 ) -> Mapping[str, Present]:
     """Return the files of interest that are there: those wanted, and those *recorded*.
 
-    Those *known* were looked at or brought a moment ago. Another file that didn't change since it was hashed isn't hashed again, unless *verify* says so.
+    Those *known* were looked at or brought a moment ago. Another one that didn't change since it
+    was hashed isn't hashed again, unless *verify* says so.
     *hashing* is told how many files are. Raises `StorageError` for what can't be read.
     """
     algorithms: dict[str, set[str]] = {path: {"sha256"} for path in recorded}

@@ -17,7 +17,7 @@ from uv_archive.errors import SelectionError, TargetError
 from uv_archive.filenames import WheelFilename
 from uv_archive.lock.model import ConflictItem, Dependency, Distribution, Lock, Package
 from uv_archive.markers import Marker
-from uv_archive.selection.choice import Missing, Nothing, Source, Wheel, choose
+from uv_archive.selection.choice import Choice, Missing, Nothing, Source, Wheel, choose
 from uv_archive.selection.model import (
     Build,
     BuildOptions,
@@ -163,6 +163,7 @@ class _Collected:
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
+        self._members = frozenset(lock.members)
         self._reached: set[int] = set()
         self._taken: dict[tuple[int, Distribution], list[Target]] = {}
         self._builds: defaultdict[tuple[int, Distribution | None], list[Target]] = defaultdict(list)
@@ -183,7 +184,7 @@ class _Collected:
     def add(self, package: Package, target: Target, options: BuildOptions) -> None:
         """Take what *target* installs of *package*."""
         self.reach(package)
-        match choose(package, target, options):
+        match self._choose(package, target, options):
             case Wheel(distribution):
                 self._taken.setdefault((package.position, distribution), []).append(target)
             case Source(distribution):
@@ -197,9 +198,12 @@ class _Collected:
             case never:
                 assert_never(never)
 
+    def _choose(self, package: Package, target: Target, options: BuildOptions) -> Choice:
+        return choose(package, target, options, first_party=package.name in self._members)
+
     def note(self, package: Package, target: Target, options: BuildOptions) -> None:
         """Note what *target* would build or lack of *package*, and take only sdists it builds."""
-        match choose(package, target, options):
+        match self._choose(package, target, options):
             case Source(distribution):
                 self.take(package, distribution)
                 self._builds[(package.position, distribution)].append(target)
@@ -244,18 +248,23 @@ class _Collected:
 
 @dataclass(frozen=True, slots=True)
 class _Starts:
-    """The starts to walk from, and the pseudo-extras to leave undecided while doing so."""
+    """The starts to walk from, and the pseudo-extras to leave undecided while doing so.
+
+    With *side_by_side* conflicting items that dependencies activate are taken together too.
+    """
 
     starts: Sequence[Starting]
     undecided: frozenset[str] = frozenset()
+    side_by_side: bool = False
 
 
 def _starts(lock: Lock, starting: Starting, include: Include) -> _Starts:
     """Return *starting*, or where it takes conflicting items on purpose, what makes it up."""
     together = tuple(conflicts_of(lock, starting))
+    side_by_side = include.takes_everything_of_a_kind
     if not together:
-        return _Starts((starting,))
-    if not include.takes_everything_of_a_kind:
+        return _Starts((starting,), side_by_side=side_by_side)
+    if not side_by_side:
         items = " and ".join(
             f"`{item.package}{f' {item.kind} {item.name}' if item.name else ''}`"
             for item in together[0]
@@ -265,9 +274,9 @@ def _starts(lock: Lock, starting: Starting, include: Include) -> _Starts:
             hint="Ask for one of them at a time; requests add up in the archive",
         )
     if number_of_consistent(lock, starting) <= _MOST_STARTS:
-        return _Starts(tuple(consistent(lock, starting)))
+        return _Starts(tuple(consistent(lock, starting)), side_by_side=True)
     undecided = frozenset(item.pseudo_extra() for items in together for item in items)
-    return _Starts((starting,), undecided)
+    return _Starts((starting,), undecided, side_by_side=True)
 
 
 def _reached_by(lock: Lock, starts: _Starts, target: Target) -> Sequence[int]:
@@ -289,15 +298,16 @@ def _reached_anywhere(lock: Lock, starts: _Starts) -> frozenset[int]:
 
 
 def _union(lock: Lock, starts: _Starts, environment: Mapping[str, str] | None) -> frozenset[int]:
-    """Return what is reached from any start. One that contradicts itself is passed over."""
-    if len(starts.starts) == 1:
-        return reached(lock, starts.starts[0], environment, undecided=starts.undecided)
+    """Return what is reached from any start."""
     found: frozenset[int] = frozenset()
     for start in starts.starts:
-        try:
-            found |= reached(lock, start, environment)
-        except SelectionError:
-            continue
+        found |= reached(
+            lock,
+            start,
+            environment,
+            undecided=starts.undecided,
+            side_by_side=starts.side_by_side,
+        )
     return found
 
 

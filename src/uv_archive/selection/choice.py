@@ -39,8 +39,12 @@ class Missing:
 Choice = Wheel | Source | Nothing | Missing
 
 
-def choose(package: Package, target: Target, options: BuildOptions) -> Choice:
-    """Choose what uv would. Source: uv's `Package::to_dist` and `find_best_wheel`."""
+def choose(package: Package, target: Target, options: BuildOptions, *, first_party: bool) -> Choice:
+    """Choose what uv would. Source: uv's `Package::to_dist` and `find_best_wheel`.
+
+    Of a *first_party* package, a member of the workspace, the tree is built in any case: "such
+    as projects in the workspace, will still be built" (`uv help sync`, `--no-build`).
+    """
     forbids_wheel = options.forbids_wheel(package.name)
     wheel = None if forbids_wheel else best_wheel(package, target)
     if wheel is not None:
@@ -48,6 +52,8 @@ def choose(package: Package, target: Target, options: BuildOptions) -> Choice:
     match package.source:
         case TreeSource(kind="virtual"):
             return Nothing()
+        case TreeSource() if first_party:
+            return Source(None)
         case TreeSource():
             source: Source | None = Source(None)
         case GitSource(path=None):

@@ -8,12 +8,19 @@ only once the graph was walked: so uv walks twice, and so does this.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from packaging.utils import NormalizedName
 
 from uv_archive.errors import SelectionError
-from uv_archive.lock.model import Dependency, Lock, Package, Requirement, pseudo_extra
+from uv_archive.lock.model import (
+    ConflictItem,
+    Dependency,
+    Lock,
+    Package,
+    Requirement,
+    pseudo_extra,
+)
 from uv_archive.markers import All, Expression, Marker, is_active
 from uv_archive.selection.starting import Starting
 
@@ -30,43 +37,91 @@ def reached(
     starting: Starting,
     environment: Mapping[str, str] | None,
     *,
-    undecided: Collection[str] = (),
+    undecided: frozenset[str] = frozenset(),
+    side_by_side: bool = False,
 ) -> frozenset[int]:
     """Return the positions of the packages that an install in *environment* has.
 
     Without an environment every comparison of one is taken for true, and so is every
     comparison of a pseudo-extra that is *undecided*. Raises `SelectionError` where the graph
-    activates extras that conflict.
+    activates extras that conflict; with *side_by_side* those are undecided too.
     """
-    return _Walk(lock, starting, environment, undecided).installed()
+    if environment is None and lock.conflicts:
+        undecided |= _undecided_anywhere(lock, starting, undecided)
+    walk = _Walk(lock, starting, environment, undecided)
+    while conflict := walk.activated_conflict():
+        if not side_by_side:
+            first, second = conflict[:2]
+            raise SelectionError(
+                f"`{first.package}[{first.name}]` and `{second.package}[{second.name}]` "
+                "conflict, and the selection asks for both"
+            )
+        undecided |= {item.pseudo_extra() for item in conflict}
+        walk = _Walk(lock, starting, environment, undecided)
+    return walk.installed()
+
+
+def _undecided_anywhere(
+    lock: Lock, starting: Starting, undecided: frozenset[str]
+) -> frozenset[str]:
+    """Return the pseudo-extras that dependencies activate in some environments only."""
+    everywhere = _Walk(lock, starting, None, undecided, unknown=False).active
+    found: frozenset[str] = frozenset()
+    while more := _Walk(lock, starting, None, undecided | found).active - everywhere - found:
+        found |= more
+    return found
 
 
 class _Walk:
+    """Walks once to see which extras are active, and then to see what is installed.
+
+    *unknown* is what comparisons count as where there is no environment to compare with.
+    """
+
     def __init__(
         self,
         lock: Lock,
         starting: Starting,
         environment: Mapping[str, str] | None,
-        undecided: Collection[str],
+        undecided: frozenset[str],
+        *,
+        unknown: bool = True,
     ) -> None:
         self._lock = lock
         self._starting = starting
         self._environment = environment
         self._undecided = undecided
+        self._unknown = unknown
         self._given: dict[Marker, Expression | bool] = {}
         self._active: set[str] = set()
         self._conditions: dict[_Node, _Conditions] = {}
         self._queue: deque[_Node] = deque()
         self._installed: set[int] = set(starting.production)
-
-    def installed(self) -> frozenset[int]:
         self._activate_starting()
         self._enqueue_starting()
-        start = tuple(self._queue)
-        if self._lock.conflicts:
+        self._start = tuple(self._queue)
+        if lock.conflicts:
             self._activate_transitive()
-            self._check_conflicts()
-        self._traverse(start)
+
+    @property
+    def active(self) -> frozenset[str]:
+        """The pseudo-extras that the start and its dependencies activate."""
+        return frozenset(self._active)
+
+    def activated_conflict(self) -> Sequence[ConflictItem]:
+        """Return extras that conflict and are active all the same, if there are any."""
+        for conflict in self._lock.conflicts:
+            active = [
+                item
+                for item in conflict
+                if item.kind == "extra" and item.pseudo_extra() in self._active - self._undecided
+            ]
+            if len(active) > 1:
+                return active
+        return ()
+
+    def installed(self) -> frozenset[int]:
+        self._traverse(self._start)
         return frozenset(self._installed)
 
     def _activate_starting(self) -> None:
@@ -123,7 +178,7 @@ class _Walk:
             if not forks or any(is_active(fork, ()) for fork in forks):
                 found += 1
                 yield package
-        if found == 0 or (found > 1 and self._environment is not None):
+        if (found == 0 and self._unknown) or (found > 1 and self._environment is not None):
             raise SelectionError(
                 f"The lock has {'several packages' if found else 'no package'} "
                 f"`{requirement.name}` for one environment",
@@ -157,22 +212,6 @@ class _Walk:
                     self._active |= own
                     self._enqueue(dependency.package, dependency.extras, conditions)
 
-    def _check_conflicts(self) -> None:
-        for conflict in self._lock.conflicts:
-            active = [
-                item
-                for item in conflict
-                if item.kind == "extra"
-                and item.pseudo_extra() in self._active
-                and item.pseudo_extra() not in self._undecided
-            ]
-            if len(active) > 1:
-                first, second = active[:2]
-                raise SelectionError(
-                    f"`{first.package}[{first.name}]` and `{second.package}[{second.name}]` "
-                    "conflict, and the selection asks for both"
-                )
-
     def _traverse(self, start: tuple[_Node, ...]) -> None:
         seen = set(start)
         queue = deque(start)
@@ -200,7 +239,9 @@ class _Walk:
         if marker is None:
             return True
         if marker not in self._given:
-            self._given[marker] = marker.given(self._environment, self._undecided)
+            self._given[marker] = marker.given(
+                self._environment, self._undecided, unknown=self._unknown
+            )
         return self._given[marker]
 
 

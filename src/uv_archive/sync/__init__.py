@@ -71,7 +71,7 @@ class SyncRequest:
 
     *arguments* are flags of `uv sync`, as given. *archive* is relative to *directory*, the
     working directory; without one it is `dist/dependencies` below the workspace's root.
-    *only_locked* refuses files that no lock vouches for.
+    *only_locked* refuses files that no lock vouches for, *expect* an archive with another digest.
     """
 
     arguments: Sequence[str] = ()
@@ -79,6 +79,7 @@ class SyncRequest:
     directory: Path = field(default_factory=Path.cwd)
     environment: Mapping[str, str] = field(default_factory=dict)
     only_locked: bool = False
+    expect: Digest | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +120,7 @@ def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) 
     archive = (
         request.directory / request.archive if request.archive else project.root / DEFAULT_ARCHIVE
     )
-    supply = open_supply(archive.absolute(), lock=lock, project=project)
+    supply = open_supply(archive.absolute(), lock=lock, project=project, expect=request.expect)
     environment = environment_path(project.root, flags, request.environment, start=start)
     with private_directory(environment) as private:
         return _Sync(

@@ -73,12 +73,19 @@ class Supply:
         return self.built.get(sdist.digest.hex, ()) if sdist else ()
 
 
-def open_supply(directory: Path, *, lock: Lock, project: Project) -> Supply:
+def open_supply(
+    directory: Path, *, lock: Lock, project: Project, expect: Digest | None = None
+) -> Supply:
     """Read the archive in *directory*, and check that it is for *lock*.
 
-    Raises `ArchiveError` and `StorageError`.
+    *expect* is what the archive's digest has to be. Raises `ArchiveError` and `StorageError`.
     """
     manifest = _read_manifest(directory)
+    if expect is not None and expect != Digest("sha256", manifest.digest):
+        raise ArchiveError(
+            f"The archive in `{directory}` has the digest sha256:{manifest.digest}, not {expect}",
+            hint="It was changed on the way, or it is another one: copy it again",
+        )
     if manifest.lock.sha256 != lock.sha256:
         _check_same(directory, manifest, lock=lock, project=project)
     places = place(lock)
