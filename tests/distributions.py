@@ -17,6 +17,8 @@ from packaging.tags import parse_tag
 
 #: 1980-01-01, the first instant that a ZIP file can hold.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+# The same in seconds: backends zip what they find in an sdist.
+_TAR_EPOCH = 315_532_800
 
 # An in-tree backend (PEP 517) of the standard library alone. The wheel's files lie ready in the
 # sdist, so that building is packing.
@@ -209,6 +211,7 @@ def _packed(members: Mapping[str, bytes]) -> bytes:
         for member, data in sorted(members.items()):
             information = tarfile.TarInfo(member)
             information.size = len(data)
+            information.mtime = _TAR_EPOCH
             archive.addfile(information, io.BytesIO(data))
     packed = io.BytesIO()
     # Level 0: what deflate makes of the same bytes depends on the library.

@@ -17,7 +17,7 @@ from uv_archive.archive.manifest import Entry
 from uv_archive.archive.store import Store
 from uv_archive.digest import Digest
 from uv_archive.errors import ToolError
-from uv_archive.lock.model import ConflictItem, Distribution, Lock
+from uv_archive.lock.model import ConflictItem, Distribution, Lock, UrlSource
 from uv_archive.lock.relocate import FileKey, relocate
 from uv_archive.project import Project, member_default_groups
 from uv_archive.request import Request
@@ -56,7 +56,7 @@ def export_all(
             directory=Path(directory),
             settings=settings.options,
         )
-        exporter = _Exporter(scratch, uv, environment, files)
+        exporter = _Exporter(scratch, uv, environment, files, _subdirectories(lock, placed))
         with ThreadPoolExecutor(max_workers=2) as pool:
             exported = pool.map(
                 lambda one: exporter.export(_project_directory(project, scratch, one[0]), one[1]),
@@ -72,11 +72,13 @@ class _Exporter:
         uv: Uv,
         environment: Mapping[str, str],
         files: Mapping[ArchivePath, Entry],
+        subdirectories: Mapping[ArchivePath, str],
     ) -> None:
         self._scratch = scratch
         self._uv = uv
         self._environment = scrubbed(environment)
         self._files = files
+        self._subdirectories = subdirectories
 
     def export(self, directory: Path, include: Include) -> Pylock:
         said = self._uv.run(
@@ -89,7 +91,7 @@ class _Exporter:
         )
         if said.status != 0:
             raise ToolError(f"uv can't export the selection: {said.stderr.strip()}")
-        return relative_pylock(said.stdout, files=self._files)
+        return relative_pylock(said.stdout, files=self._files, subdirectories=self._subdirectories)
 
 
 def _member(project: Project, request: Request) -> NormalizedName | None:
@@ -128,6 +130,19 @@ def _names(
     items: Sequence[ConflictItem], kind: Literal["extra", "group"]
 ) -> tuple[NormalizedName, ...]:
     return tuple(item.name for item in items if item.kind == kind and item.name is not None)
+
+
+def _subdirectories(
+    lock: Lock, placed: Mapping[Distribution, ArchivePath]
+) -> Mapping[ArchivePath, str]:
+    """Return the sdists whose project isn't at their top, with the place where it is."""
+    return {
+        placed[package.sdist]: package.source.subdirectory
+        for package in lock.packages
+        if isinstance(package.source, UrlSource)
+        and package.source.subdirectory
+        and package.sdist is not None
+    }
 
 
 def _relocated(
