@@ -83,3 +83,7 @@ class BuildRequirementsError(UvArchiveError):
 
 class DamagedArchiveError(UvArchiveError):
     """A file of the archive isn't what its metadata or the lock say it is."""
+
+
+class UnfinishedError(UvArchiveError):
+    """An environment isn't whole after a sync, and installing again what is short didn't help."""

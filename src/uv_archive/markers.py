@@ -12,7 +12,7 @@ Specification: dependency specifiers (PEP 508), "Environment markers".
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import assert_never
@@ -80,6 +80,7 @@ class AnyOf:
 
 Expression = Comparison | All | AnyOf
 _ALWAYS = All(())
+_NO_SETS: Mapping[str, Callable[[str], str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +95,41 @@ class Marker:
         """Read *text*. Raises `InvalidMarker`."""
         return _parse(text)
 
+    @classmethod
+    def parse_pylock(cls, text: str, *, sets: Mapping[str, Callable[[str], str]]) -> Marker:
+        """Read a marker of a pylock file. Raises `InvalidMarker`.
+
+        There extras and groups are sets: `'x' in extras`. For each such variable, *sets* gives
+        the pseudo-extra that stands for a member. PEP 751, "packages.marker".
+        """
+        parser = _Parser(text, sets)
+        expression = parser.expression(depth=0)
+        parser.end()
+        return cls(text, _ALWAYS if expression is None else expression)
+
+    def resolved(self, extras: Collection[str]) -> Expression | bool:
+        """Decide what the pseudo-extras *extras* decide; what is left compares the environment."""
+        return _resolved(self.expression, extras)
+
     def holds(self, environment: Mapping[str, str], extras: Collection[str] = ()) -> bool:
         """Whether the marker is true in *environment* with the pseudo-extras *extras* active."""
         return is_active(self.given(environment), extras)
 
     def given(
-        self, environment: Mapping[str, str] | None, undecided: Collection[str] = ()
+        self,
+        environment: Mapping[str, str] | None,
+        undecided: Collection[str] = (),
+        *,
+        unknown: bool = True,
     ) -> Expression | bool:
         """Decide what *environment* decides; what is left compares pseudo-extras only.
 
-        Without an environment, and for the pseudo-extras *undecided*, every comparison is
-        taken for true. As a marker has no negation, the answer is then an upper bound: it holds
-        wherever the marker can.
+        For the pseudo-extras *undecided* every comparison is taken for true, and without an
+        environment every comparison for *unknown*. As a marker has no negation, the answer is
+        then an upper bound, which holds wherever the marker can, or with `unknown=False` a
+        lower one.
         """
-        return _given(self.expression, environment, undecided)
+        return _given(self.expression, unknown if environment is None else environment, undecided)
 
     def versions(self, variable: str) -> frozenset[str]:
         """The values that the marker compares *variable* with, as written."""
@@ -133,8 +155,9 @@ class _Parser:
     As in uv a comparison that means nothing (`os_name ~= 'x'`) is left out: it is `None`.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, sets: Mapping[str, Callable[[str], str]] = _NO_SETS) -> None:
         self._text = text
+        self._sets = sets
         self._tokens = list(_tokens(text))
         self._next = 0
 
@@ -168,6 +191,11 @@ class _Parser:
         operator = " ".join(written.split())
         if left_kind == right_kind:
             raise InvalidMarker("expected a variable on one side and a string on the other")
+        if self._sets and "extra" in (left, right):
+            raise InvalidMarker("`extra` has no value in a pylock file")
+        if right in self._sets and operator in ("in", "not in"):
+            member = self._sets[right](left[1:-1])
+            return Comparison("extra", "==" if operator == "in" else "!=", member)
         if left_kind == "word":
             return _meaningful(Comparison(_variable(left), operator, right[1:-1]))
         if operator in ("in", "not in"):
@@ -269,19 +297,55 @@ def is_active(expression: Expression | bool, extras: Collection[str]) -> bool:
 
 
 def _given(
-    expression: Expression, environment: Mapping[str, str] | None, undecided: Collection[str]
+    expression: Expression, environment: Mapping[str, str] | bool, undecided: Collection[str]
 ) -> Expression | bool:
     match expression:
         case Comparison(variable="extra", value=value):
             return True if value in undecided else expression
         case Comparison():
-            return environment is None or _compare(expression, environment)
+            if isinstance(environment, bool):
+                return environment
+            return _compare(expression, environment)
         case All(terms):
             left = [_given(term, environment, undecided) for term in terms]
             return False if False in left else _joined(All, left)
         case AnyOf(terms):
             left = [_given(term, environment, undecided) for term in terms]
             return True if True in left else _joined(AnyOf, left)
+        case _:
+            assert_never(expression)
+
+
+def _resolved(expression: Expression, extras: Collection[str]) -> Expression | bool:
+    match expression:
+        case Comparison(variable="extra"):
+            return is_active(expression, extras)
+        case Comparison():
+            return expression
+        case All(terms):
+            left = [_resolved(term, extras) for term in terms]
+            return False if False in left else _joined(All, left)
+        case AnyOf(terms):
+            left = [_resolved(term, extras) for term in terms]
+            return True if True in left else _joined(AnyOf, left)
+        case _:
+            assert_never(expression)
+
+
+def marker_text(expression: Expression) -> str:
+    """Write an expression as a marker (PEP 508)."""
+    match expression:
+        case Comparison(variable=variable, operator=operator, value=value):
+            quoted = f'"{value}"' if "'" in value else f"'{value}'"
+            sides = (quoted, variable) if expression.reversed else (variable, quoted)
+            return f"{sides[0]} {operator} {sides[1]}"
+        case All(terms):
+            return " and ".join(
+                f"({marker_text(term)})" if isinstance(term, AnyOf) else marker_text(term)
+                for term in terms
+            )
+        case AnyOf(terms):
+            return " or ".join(marker_text(term) for term in terms)
         case _:
             assert_never(expression)
 

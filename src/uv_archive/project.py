@@ -42,6 +42,11 @@ class Project:
         return self.root / "uv.lock"
 
     @property
+    def arguments(self) -> tuple[str, ...]:
+        """What tells uv which project is meant."""
+        return ("--project", str(self.directory))
+
+    @property
     def identity(self) -> str:
         """What names the project in an archive: its root's name, or the members' names."""
         root = project_name(self.root_pyproject)
@@ -63,6 +68,8 @@ def find_project(start: Path) -> Project:
 
     Raises `ProjectError`.
     """
+    if not start.is_dir():
+        raise ProjectError(f"There is no directory `{start}`", hint="Look at `--project`")
     # Not `resolve`: uv leaves symbolic links as they are.
     directory = _nearest(Path(os.path.abspath(start)))  # noqa: PTH100
     pyproject = read_pyproject(directory / "pyproject.toml")
@@ -117,9 +124,10 @@ def read_pyproject(path: Path) -> Mapping[str, Any]:
         return tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         raise ProjectError(f"`{path}` can't be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or ["nested too deeply"])[0]
-        raise ProjectError(f"`{path}` isn't TOML: {reason}") from error
+    except RecursionError as error:
+        raise ProjectError(f"`{path}` isn't TOML: nested too deeply") from error
+    except ValueError as error:
+        raise ProjectError(f"`{path}` isn't TOML: {str(error).splitlines()[0]}") from error
 
 
 def tool_uv(pyproject: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -207,6 +215,9 @@ def _glob(root: Path, pattern: str) -> Sequence[Path]:
     base = root
     while pattern.startswith("../"):
         base, pattern = base.parent, pattern.removeprefix("../")
+    if pattern.endswith("**"):
+        # In uv, `**` at the end is what lies below, not the directory itself.
+        pattern += "/*"
     if pattern in (".", ".."):
         return [base if pattern == "." else base.parent]
     try:

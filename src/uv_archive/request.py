@@ -46,6 +46,7 @@ class Request:
 
     Without *targets* it is for all platforms, and *pythons* limit its wheels. *project* is the
     workspace member it starts from. *sdists* is `--sdists` or `--no-sdists`, where given.
+    *tools* are those that a machine needs to install with.
     """
 
     project: NormalizedName | None
@@ -55,6 +56,7 @@ class Request:
     pythons: tuple[Python, ...] = ()
     sdists: bool | None = None
     build_requirements: bool = True
+    tools: bool = False
 
     @property
     def all_platforms(self) -> bool:
@@ -115,6 +117,8 @@ class Request:
         record = {key: value for key, value in record.items() if value not in (None, {}, [])}
         if not self.build_requirements:
             record["build-requirements"] = False
+        if self.tools:
+            record["tools"] = True
         return record
 
     @classmethod
@@ -125,10 +129,11 @@ class Request:
                 project=_project(record.get("project")),
                 include=_read(Include, record.get("include", {})),
                 options=_read(BuildOptions, record.get("options", {})),
-                targets=tuple(Target.from_record(one) for one in record.get("targets", [])),
-                pythons=tuple(_recorded_python(text) for text in record.get("pythons", [])),
+                targets=tuple(Target.from_record(one) for one in _list(record, "targets")),
+                pythons=tuple(_recorded_python(text) for text in _list(record, "pythons")),
                 sdists=_flag(record["sdists"]) if "sdists" in record else None,
                 build_requirements=_flag(record.get("build-requirements", True)),
+                tools=_flag(record.get("tools", False)),
             )
         except (TypeError, ValueError, AttributeError, KeyError, UvArchiveError) as error:
             raise ArchiveError(
@@ -154,6 +159,13 @@ def _name(recorded: object) -> NormalizedName:
     return canonicalize_name(recorded, validate=True)
 
 
+def _list(record: Mapping[str, Any], key: str) -> list[Any]:
+    recorded = record.get(key, [])
+    if not isinstance(recorded, list):
+        raise TypeError("expected a list")
+    return recorded
+
+
 def _flag(recorded: object) -> bool:
     if not isinstance(recorded, bool):
         raise TypeError("expected true or false")
@@ -173,6 +185,8 @@ def _changed(value: Include | BuildOptions) -> dict[str, Any]:
 
 
 def _read(kind: type[T], record: Mapping[str, Any]) -> T:
+    if not isinstance(record, dict):
+        raise TypeError("expected a table")
     default = kind()
     values: dict[str, Any] = {
         one.name: _value(getattr(default, one.name), record[key])

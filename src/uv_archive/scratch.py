@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, assert_never
 
 import tomli_w
 
 from uv_archive.archive.disk import storing
 from uv_archive.project import Project, tool_uv
+from uv_archive.script import Script, script_of
 
 if sys.platform != "win32":
     import fcntl
@@ -79,16 +80,22 @@ KEPT_VARIABLES = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scratch:
-    """A scratch copy. *base* stands for *original*, the directory above root and members."""
+    """A scratch copy. *base* stands for *original*, the directory above root and members.
+
+    For a script, *script* is its copy.
+    """
 
     root: Path
     project: Path
     config_file: Path
     base: Path
     original: Path
+    script: Path | None = None
 
     def arguments(self) -> Sequence[str]:
         """Return the arguments by which uv works on the copy, with its settings only."""
+        if self.script is not None:
+            return ("--script", str(self.script), "--config-file", str(self.config_file))
         # `--project` and never a change of directory: uv resolves the working directory.
         return ("--project", str(self.project), "--config-file", str(self.config_file))
 
@@ -99,13 +106,55 @@ class Scratch:
 
 
 def write_scratch(
-    project: Project, *, lock: bytes, directory: Path, settings: Mapping[str, object]
+    owner: Project | Script, *, lock: bytes, directory: Path, settings: Mapping[str, object]
 ) -> Scratch:
-    """Lay out a scratch copy of *project* in *directory*, which has to exist.
+    """Lay out a scratch copy of *owner* in *directory*, which has to exist.
 
-    *lock* is the relocated one, *settings* are the effective ones of the project. Raises
+    *lock* is the relocated one, *settings* are the effective ones of the owner. Raises
     `StorageError`.
     """
+    match owner:
+        case Project():
+            return _project_scratch(owner, lock=lock, directory=directory, settings=settings)
+        case Script():
+            return _script_scratch(owner, lock=lock, directory=directory, settings=settings)
+        case _:
+            assert_never(owner)
+
+
+def _script_scratch(
+    script: Script, *, lock: bytes, directory: Path, settings: Mapping[str, object]
+) -> Scratch:
+    """Write a script that has the same requirements and does nothing.
+
+    What `tool.uv` says in a script goes before `--config-file`, so it isn't copied. Only from
+    there does uv take the extra requirements of builds.
+    """
+    base = directory / "project"
+    scratch = Scratch(
+        root=base,
+        project=base,
+        config_file=directory / "uv.toml",
+        base=base,
+        original=script.root,
+        script=base / script.path.name,
+    )
+    kept = ("requires-python", "dependencies")
+    metadata = {key: script.metadata[key] for key in kept if key in script.metadata}
+    extra = "extra-build-dependencies"
+    if extra in script.settings:
+        metadata["tool"] = {"uv": {extra: script.settings[extra]}}
+    with storing(directory):
+        base.mkdir(exist_ok=True)
+        (base / script.path.name).write_bytes(script_of(tomli_w.dumps(metadata)).encode())
+        (base / script.lock_path.name).write_bytes(lock)
+        scratch.config_file.write_bytes(tomli_w.dumps(kept_settings(settings)).encode())
+    return scratch
+
+
+def _project_scratch(
+    project: Project, *, lock: bytes, directory: Path, settings: Mapping[str, object]
+) -> Scratch:
     places = {project.root, project.directory, *project.members.values()}
     original = Path(os.path.commonpath([place.absolute() for place in places]))
     base = directory / "project"

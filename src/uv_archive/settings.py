@@ -19,6 +19,7 @@ from uv_archive.errors import ProjectError
 from uv_archive.project import read_pyproject, tool, tool_uv
 from uv_archive.url import Url
 
+_NOTHING: Mapping[str, Any] = {}
 _TRUE = {"1", "true", "t", "yes", "y", "on"}
 
 Authenticate = Literal["auto", "always", "never"]
@@ -99,17 +100,26 @@ def _index(name: object, url: object, authenticate: object = None) -> Iterator[I
     )
 
 
-def read_settings(root: Path, environment: Mapping[str, str]) -> Settings:
-    """Read the settings that count for a workspace at *root*. Raises `ProjectError`."""
-    chosen = environment.get("UV_CONFIG_FILE")
-    if chosen:
-        return Settings(options=read_pyproject(Path(chosen)), environment=environment)
-    if environment.get("UV_NO_CONFIG", "").lower() in _TRUE:
-        return Settings(environment=environment)
-    options: dict[str, Any] = {}
-    for source in (_project_options(root), *_user_and_system_options(environment)):
+def read_settings(
+    root: Path, environment: Mapping[str, str], *, nearest: Mapping[str, Any] = _NOTHING
+) -> Settings:
+    """Read the settings that count for a workspace at *root*. Raises `ProjectError`.
+
+    *nearest* go before all files: those that a script has in itself.
+    """
+    options: dict[str, Any] = dict(nearest)
+    for source in _sources(root, environment):
         _merge(options, source)
     return Settings(options=options, environment=environment)
+
+
+def _sources(root: Path, environment: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
+    chosen = environment.get("UV_CONFIG_FILE")
+    if chosen:
+        yield read_pyproject(Path(chosen))
+    elif environment.get("UV_NO_CONFIG", "").lower() not in _TRUE:
+        yield _project_options(root)
+        yield from _user_and_system_options(environment)
 
 
 def _project_options(root: Path) -> Mapping[str, Any]:

@@ -20,7 +20,8 @@ from uv_archive.errors import ToolError
 OLDEST_UV = Version("0.11.29")
 
 _HOW_TO_GET_UV = (
-    f"Install uv {OLDEST_UV} or later, for example with `pip install 'uv>={OLDEST_UV}'`"
+    f"Install uv {OLDEST_UV} or later, for example with `pip install 'uv>={OLDEST_UV}'`; or let "
+    "`download --with-tools` bring it, and run the archive's `install.py`"
 )
 
 

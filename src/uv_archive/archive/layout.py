@@ -15,6 +15,7 @@ from typing import NewType
 from packaging.utils import NormalizedName
 
 from uv_archive.errors import LockError
+from uv_archive.filenames import WheelFilename
 from uv_archive.lock.model import Distribution, LocalPath, Lock
 from uv_archive.url import Url
 
@@ -24,13 +25,15 @@ ArchivePath = NewType("ArchivePath", str)
 MANIFEST = ArchivePath("uv-archive.json")
 CHECKSUMS = ArchivePath("SHA256SUMS")
 README = ArchivePath("README.md")
+INSTALL = ArchivePath("install.py")
 PARTIAL = ".partial"
 INDEX = "index"
 GIT = "git"
 LOCKED = "locked"
+TOOLS = "tools"
 
 #: The directories of an archive that have files of their own; `index/` has directories.
-DIRECTORIES = (INDEX, GIT, LOCKED)
+DIRECTORIES = (INDEX, GIT, LOCKED, TOOLS)
 
 # What a name of a distribution, of an export or of the metadata is made of.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
@@ -42,7 +45,7 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)
 _LONGEST = 255
 # The name of an export has no dot in its label (PEP 751, "File Name").
 _METADATA = re.compile(
-    r"README\.md|SHA256SUMS|pylock(?:\.[^./]+)?\.toml|requirements(?:\.[^./]+)?\.txt"
+    r"README\.md|SHA256SUMS|install\.py|pylock(?:\.[^./]+)?\.toml|requirements(?:\.[^./]+)?\.txt"
 )
 
 
@@ -97,6 +100,11 @@ def bundle_path(name: NormalizedName, commit: str) -> ArchivePath:
     return parse_path(f"{GIT}/{name}-{commit[:12]}.bundle")
 
 
+def tool_path(filename: WheelFilename) -> ArchivePath:
+    """Return the path of something to install with."""
+    return parse_path(f"{TOOLS}/{filename}")
+
+
 def locked_path(filename: str) -> ArchivePath:
     """Return the path of the lock's copy; *filename* is the lock's own.
 
@@ -139,7 +147,7 @@ def partial_key(distribution: Distribution) -> str:
 def parse_path(text: str) -> ArchivePath:
     """Check that *text* is the path of a file in an archive. Raises `ValueError`.
 
-    Files lie at the top, in `index/<digest8>/`, `git/` and `locked/`, and nowhere else.
+    Files lie at the top, in `index/<digest8>/`, `git/`, `locked/` and `tools/`, and nowhere else.
     """
     match text.split("/"):
         case [name]:
@@ -147,6 +155,8 @@ def parse_path(text: str) -> ArchivePath:
         case ["index", directory, name] if _INDEX_DIRECTORY.fullmatch(directory):
             _check_name(name)
         case ["git", name] if name.endswith(".bundle"):
+            _check_name(name)
+        case ["tools", name] if name.endswith(".whl"):
             _check_name(name)
         case ["locked", name]:
             _check_foreign_name(name)
@@ -167,6 +177,11 @@ def check_twins(paths: Iterable[str]) -> None:
 def is_metadata(path: ArchivePath) -> bool:
     """Whether a path is that of something this program writes itself, and no distribution's."""
     return path.startswith(f"{LOCKED}/") or bool(_METADATA.fullmatch(path))
+
+
+def is_tool(path: ArchivePath) -> bool:
+    """Whether a path is that of something to install with."""
+    return path.startswith(f"{TOOLS}/")
 
 
 def _distributions(lock: Lock) -> Iterator[Distribution]:

@@ -89,7 +89,14 @@ class Tool:
     """The file is there to install with, such as uv's own wheel."""
 
 
-Why = Locked | BuildRequirement | BuiltFrom | Tool
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubmoduleOf:
+    """The file is a bundle that the bundle at *path* has for a submodule."""
+
+    path: ArchivePath
+
+
+Why = Locked | BuildRequirement | BuiltFrom | Tool | SubmoduleOf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +123,11 @@ class Entry:
     size: int
     sha256: str
     origin: Origin | None = None
+
+    @property
+    def is_tool(self) -> bool:
+        """Whether it is there to install with."""
+        return self.origin is not None and any(isinstance(why, Tool) for why in self.origin.why)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,6 +292,8 @@ def _why_to_json(why: Why) -> JSONObject:
             return {"kind": "built from", "sha256": sha256}
         case Tool():
             return {"kind": "tool"}
+        case SubmoduleOf(path=path):
+            return {"kind": "submodule", "of": path}
         case _:
             assert_never(why)
 
@@ -453,6 +467,8 @@ def _why(table: _Object) -> Why:
             return BuiltFrom(sha256=table.matched("sha256", _SHA256))
         case "tool":
             return Tool()
+        case "submodule":
+            return SubmoduleOf(path=table.parsed("of", parse_path))
         case _:
             raise table.fail("kind", "a reason that format 1 doesn't have")
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 from uv_archive.archive.checksums import checksums
 from uv_archive.archive.exports import Pylock, export_names, requirements
-from uv_archive.archive.layout import CHECKSUMS, README, ArchivePath, locked_path
+from uv_archive.archive.layout import (
+    CHECKSUMS,
+    INSTALL,
+    README,
+    ArchivePath,
+    locked_path,
+)
 from uv_archive.archive.locked import without_secrets
 from uv_archive.archive.manifest import (
     Entry,
@@ -63,6 +70,8 @@ def compose(
                 left_out_of_requirements=for_pip.left_out,
             )
         )
+    if any(entry.is_tool for entry in distributions.values()):
+        documents[INSTALL] = _install_script()
     documents[CHECKSUMS] = checksums(
         {path: entry.sha256 for path, entry in distributions.items()}
         | {path: _sha256(content) for path, content in documents.items()}
@@ -82,6 +91,11 @@ def compose(
         builds=builds,
     )
     return Metadata(manifest=manifest, documents=documents)
+
+
+def _install_script() -> bytes:
+    # No module of this package: it runs where there is none, on any Python from 3.8 on.
+    return resources.files(__package__).joinpath("far_side", INSTALL).read_bytes()
 
 
 def _sha256(content: bytes) -> str:

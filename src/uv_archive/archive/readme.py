@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from uv_archive.archive.layout import GIT, ArchivePath
-from uv_archive.archive.manifest import BuildRequirement, BuiltFrom, Entry, Locked, Tool
+from uv_archive.archive.layout import GIT, INSTALL, TOOLS, ArchivePath, is_tool
+from uv_archive.archive.manifest import BuildRequirement, BuiltFrom, Entry, Locked
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
@@ -57,7 +57,11 @@ def _introduction(
     files: Mapping[ArchivePath, Entry],
     coverage: Sequence[str],
 ) -> str:
-    ours = [entry for path, entry in files.items() if entry.origin and not _is_bundle(path)]
+    ours = [
+        entry
+        for path, entry in files.items()
+        if entry.origin and not _is_bundle(path) and not is_tool(path)
+    ]
     total = size_text(sum(entry.size for entry in ours))
     lines = [
         f"# The dependencies of `{project}`",
@@ -85,9 +89,14 @@ def _with_this_program(files: Mapping[ArchivePath, Entry]) -> str:
         "project itself and everything from git, too. It needs the Python that the project asks",
         "for, and the programs `uv` and `uv-archive`.",
     ]
-    tools = sorted(path for path, entry in files.items() if _has(entry, Tool))
-    if tools:
-        lines += ["They are here as well:", "", *(f"* `{path}`" for path in tools)]
+    if any(entry.is_tool for entry in files.values()):
+        lines += [
+            "",
+            "Where these two are missing, any Python from 3.8 on does the same with those in",
+            f"`{TOOLS}/`, after checking them; it takes the same flags:",
+            "",
+            f"    python3 DIR/{INSTALL}",
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -103,7 +112,7 @@ def _without_it(files: Mapping[ArchivePath, Entry], exports: Sequence[ExportName
         f"    pip install --no-index --find-links . --require-hashes -r {plain.requirements}",
         "",
         "uv is told by `--python` or `VIRTUAL_ENV` which environment; `uv pip sync` also removes",
-        "what else is in it. The second command needs pip 26.1 or later, the third any pip.",
+        "what else is in it. The second command needs pip 26.1, the third pip 24.0.",
         "",
         "They leave out the project itself and every other source tree beside it; afterwards",
         "`pip install --no-index --no-deps --no-build-isolation PROJECT` adds it, once its build",
@@ -178,7 +187,6 @@ def _contents(
         (_number(entries, Locked), "that the lock names"),
         (_number(entries, BuildRequirement), "to build others with"),
         (_number(entries, BuiltFrom), "that were built here beforehand"),
-        (_number(entries, Tool), "to install with"),
     ]
     counted = ", ".join(f"{number} {reason}" for number, reason in reasons if number)
     rows = [("`*.whl`, `*.tar.gz`, `*.zip`", f"distributions: {counted or 'none'}")]
@@ -186,6 +194,9 @@ def _contents(
         rows.append(("`index/`", "those whose name others have as well"))
     if any(_is_bundle(path) for path in files):
         rows.append((f"`{GIT}/`", "git repositories with their history, for `git clone`"))
+    if any(entry.is_tool for entry in files.values()):
+        rows.append((f"`{TOOLS}/`", "uv and uv-archive, to install with"))
+        rows.append((f"`{INSTALL}`", "installs with these"))
     rows += [
         (f"`{lock}`", "the lock, without the credentials that URLs may have had"),
         *((f"`{e.pylock}`", "a selection with hashes and markers (PEP 751)") for e in exports),

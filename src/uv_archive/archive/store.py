@@ -255,6 +255,13 @@ class Writer:
         """Write a whole file under its final name, durably but for the name."""
         self.commit(self._write_temporary(content), path)
 
+    def write_changed(self, path: ArchivePath, content: bytes) -> bool:
+        """Write a file unless it has this content already; return whether it was written."""
+        if self._read(path) == content:
+            return False
+        self.write(path, content)
+        return True
+
     def remove(self, paths: Collection[ArchivePath]) -> None:
         """Remove files that the archive's manifest recorded; missing ones are fine.
 

@@ -29,6 +29,7 @@ from uv_archive.uv import Completed, Uv
 
 # Part of every key: another way of asking must not reuse old answers.
 _WAY_OF_ASKING = 1
+_NOTHING: Mapping[str, object] = {}
 # uv has no name for the platforms of other versions than these.
 _MANYLINUX = (17, 28, *range(31, 41))
 _UV_NAMES = {
@@ -169,15 +170,23 @@ class Asking:
         return self.uv.run(arguments, environment=environment)
 
 
-def prepare(scratch: Path, *, uv: Uv, environment: Mapping[str, str], directory: Path) -> Asking:
+def prepare(
+    scratch: Path,
+    *,
+    uv: Uv,
+    environment: Mapping[str, str],
+    directory: Path,
+    nearest: Mapping[str, object] = _NOTHING,
+) -> Asking:
     """Make ready to ask, with what the project at *directory* says about indexes.
 
-    The user's own configuration and credentials apply as for any uv command. Raises
-    `ProjectError`.
+    *nearest* go before it: the settings that a script there has in itself. The user's own
+    configuration and credentials apply as for any uv command. Raises `ProjectError`.
     """
     chosen = environment.get("UV_CONFIG_FILE")
     settings, base = _chosen_settings(Path(chosen)) if chosen else _project_settings(directory)
-    text = tomli_w.dumps(_anchored(settings, base))
+    own = _anchored(nearest, directory.absolute())
+    text = tomli_w.dumps(_joined(own, _anchored(settings, base)))
     (scratch / "uv.toml").write_text(text, encoding="utf-8")
     kept = {name: text for name, text in environment.items() if name not in _DROPPED_VARIABLES}
     if chosen:
@@ -201,10 +210,25 @@ def _project_settings(directory: Path) -> tuple[Mapping[str, object], Path]:
     return {}, start
 
 
-def project_settings(directory: Path, environment: Mapping[str, str]) -> Mapping[str, object]:
+def project_settings(
+    directory: Path,
+    environment: Mapping[str, str],
+    nearest: Mapping[str, object] = _NOTHING,
+) -> Mapping[str, object]:
     """Return uv's settings of the project at *directory*. Raises `ProjectError`."""
     chosen = environment.get("UV_CONFIG_FILE")
-    return (_chosen_settings(Path(chosen)) if chosen else _project_settings(directory))[0]
+    settings, _ = _chosen_settings(Path(chosen)) if chosen else _project_settings(directory)
+    return _joined(nearest, settings)
+
+
+def _joined(nearer: Mapping[str, object], further: Mapping[str, object]) -> Mapping[str, object]:
+    """Join settings as uv does: arrays add up, of other values the nearer one counts."""
+    joined = {**further, **nearer}
+    for key in nearer.keys() & further.keys():
+        first, second = nearer[key], further[key]
+        if isinstance(first, list) and isinstance(second, list):
+            joined[key] = [*first, *second]
+    return joined
 
 
 def _anchored(settings: Mapping[str, object], base: Path) -> Mapping[str, object]:

@@ -47,6 +47,7 @@ _DEEPEST = 4
 
 
 #: Brings sdists onto this machine, in the order given; `None` for one that didn't come.
+_NOTHING: Mapping[str, object] = {}
 Obtain = Callable[[Sequence[Distribution]], Sequence[Path | None]]
 
 
@@ -56,6 +57,7 @@ def gather(
     uv: Uv,
     environment: Mapping[str, str],
     directory: Path,
+    nearest: Mapping[str, object] = _NOTHING,
     constraints: Iterable[str] = (),
     requires_python: str = "",
     locked_versions: Mapping[NormalizedName, Sequence[Version]] | None = None,
@@ -66,18 +68,18 @@ def gather(
 ) -> Gathered:
     """Find the files that *builds* need on their targets.
 
-    *directory* is where uv finds the project's settings, *constraints* are the lock's build
-    constraints (PEP 508), *requires_python* bounds patch releases. *locked_versions* serve
-    extra build dependencies with `match-runtime`. What *recorded* has is not asked again. Where
-    a build requirement exists only as an sdist, *obtain* is called for it, and what it needs is
-    gathered too. Raises `ProjectError` for settings that can't be read and `StorageError`; what one
-    of the builds is to blame for is in the answer.
+    *directory* is where uv finds the project's settings; those of a script there are *nearest*.
+    *constraints* are the lock's build constraints (PEP 508), *requires_python* bounds patch
+    releases. *locked_versions* serve extra build dependencies with `match-runtime`. What *recorded*
+    has is not asked again. Where a build requirement exists only as an sdist, *obtain* is called
+    for it, and what it needs is gathered too. Raises `ProjectError` for settings that can't be
+    read and `StorageError`; what one of the builds is to blame for is in the answer.
     """
     recorded = recorded or Record()
     if not builds:
         return Gathered(files=(), uncertain=(), failures=(), record=Record())
     gathering = _Gathering(
-        settings=project_settings(directory, environment),
+        settings=project_settings(directory, environment, nearest),
         constraints=tuple(sorted(set(constraints))),
         requires_python=requires_python,
         locked_versions=locked_versions or {},
@@ -85,7 +87,13 @@ def gather(
     )
     try:
         with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
-            asking = prepare(Path(scratch), uv=uv, environment=environment, directory=directory)
+            asking = prepare(
+                Path(scratch),
+                uv=uv,
+                environment=environment,
+                directory=directory,
+                nearest=nearest,
+            )
             answer = _answering(asking.ask, gathering, jobs, reporter or Reporter())
             subjects = tuple(builds)
             for _ in range(_DEEPEST):

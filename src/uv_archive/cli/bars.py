@@ -71,6 +71,9 @@ class Bars(Reporter):
         self._for_builds = True
         self._step(f"Finding the build requirements of {counted(builds, 'distribution')}")
 
+    def finding_tools(self, platforms: int) -> None:
+        self._step(f"Finding uv and uv-archive for {counted(platforms, 'platform')}")
+
     def recording(self) -> None:
         self._step("Writing the archive's metadata")
 

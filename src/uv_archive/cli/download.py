@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
@@ -16,7 +19,7 @@ from uv_archive.cli.sections import SectionedCommand
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from uv_archive.download import Asked
+    from uv_archive.download import Asked, Outcome
     from uv_archive.selection import Include
 
 
@@ -25,6 +28,8 @@ class Values(TypedDict):
 
     project: str | None
     directory: str | None
+    script: Path | None
+    pylock: Path | None
     frozen: bool
     python: tuple[str, ...]
     python_platform: tuple[str, ...]
@@ -49,6 +54,7 @@ class Values(TypedDict):
     no_build_package: tuple[NormalizedName, ...]
     sdists: bool | None
     no_build_requirements: bool
+    with_tools: bool
     allow_unhashed: tuple[NormalizedName, ...]
     allow_unhashed_all: bool
     out_dir: Path | None
@@ -122,9 +128,22 @@ _PROJECT = [
         envvar="UV_WORKING_DIR",
         help="Change to this directory first",
     ),
+    click.Option(
+        ["--script"],
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="A script with its requirements in itself, instead of a project; its lock lies "
+        "beside it",
+    ),
+    click.Option(
+        ["--pylock"],
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="A `pylock.toml` or `pylock.<name>.toml` of any tool, instead of a project",
+    ),
     _flag(
         "--frozen",
-        "Take the lock as it is, even if `pyproject.toml` has changed since",
+        "Take the lock as it is, even if `pyproject.toml` or the script has changed since",
         variable="UV_FROZEN",
     ),
 ]
@@ -178,6 +197,11 @@ _FILES = [
         "`--all-platforms` only the sdists that some platform needs",
     ),
     _flag("--no-build-requirements", "Leave out what is needed to build sdists and source trees"),
+    _flag(
+        "--with-tools",
+        "Also uv and this program, for machines that have neither: the archive's `install.py` "
+        "installs from it with any Python",
+    ),
     _names(
         "--allow-unhashed",
         "PACKAGE",
@@ -241,11 +265,13 @@ def _download(**values: Unpack[Values]) -> int:
     from uv_archive.cli.summary import outcome_as_json, show_outcome
     from uv_archive.download import download
 
-    if values["directory"] is not None:
-        _change_directory(values["directory"])
     asked = _asked(values)
-    with reporting(quiet=values["quiet"], draw=not values["no_progress"]) as reporter:
+    with (
+        _working_in(values["directory"]),
+        reporting(quiet=values["quiet"], draw=not values["no_progress"]) as reporter,
+    ):
         outcome = download(asked, environment=os.environ, reporter=reporter)
+        outcome = _seen_from_outside(outcome, values["directory"])
     if values["output_format"] == "json":
         click.echo(json.dumps(outcome_as_json(outcome), indent=2, sort_keys=True))
     show_outcome(outcome, quiet=values["quiet"] or values["output_format"] == "json")
@@ -268,11 +294,23 @@ command = SectionedCommand(
 )
 
 
-def _change_directory(directory: str) -> None:
+@contextmanager
+def _working_in(directory: str | None) -> Iterator[None]:
+    """Change to a directory and back again: what is said then is said where the user is."""
+    before = Path.cwd()
     try:
-        os.chdir(directory)
+        os.chdir(directory or ".")
     except OSError as error:
         raise click.UsageError(f"can't change to `{directory}`: {error.strerror}") from error
+    yield
+    os.chdir(before)
+
+
+def _seen_from_outside(outcome: Outcome, directory: str | None) -> Outcome:
+    if directory is None:
+        return outcome
+    flags = ("--directory", directory, *outcome.flags)
+    return replace(outcome, directory=outcome.directory.absolute(), flags=flags)
 
 
 def _asked(values: Values) -> Asked:
@@ -296,6 +334,8 @@ def _asked(values: Values) -> Asked:
     _check_exclusive(include)
     return Asked(
         start=Path(values["project"] or "."),
+        script=values["script"],
+        pylock=values["pylock"],
         frozen=values["frozen"],
         pythons=values["python"],
         platforms=values["python_platform"],
@@ -309,6 +349,7 @@ def _asked(values: Values) -> Asked:
         ),
         sdists=values["sdists"],
         build_requirements=not values["no_build_requirements"],
+        tools=values["with_tools"],
         directory=values["out_dir"],
         replace=values["replace"],
         prune=values["prune"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from types import FrameType
 
 import click
 
-from uv_archive.cli.output import say, show_error
+from uv_archive.cli.output import fail, say, show_error, show_hint
 from uv_archive.errors import UvArchiveError
 
 #: What is exited with, as uv does; 128 and the signal's number where one ended the run.
@@ -84,7 +85,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        error.show()
+        _show_usage_error(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         say("Stopped; run it again to go on")
@@ -97,6 +98,15 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return status if isinstance(status, int) else DONE
+
+
+def _show_usage_error(error: click.ClickException) -> None:
+    """Write an error of the command line as any other is written."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "uv-archive"
+    # click puts names into quotation marks.
+    fail(re.sub(r"'([^']*)'", r"`\1`", error.format_message()).rstrip("."))
+    show_hint(f"`{command} --help` says what there is")
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

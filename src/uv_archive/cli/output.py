@@ -33,6 +33,11 @@ def warn(text: str) -> None:
     _labelled("warning", "yellow", text)
 
 
+def fail(text: str) -> None:
+    """Write what went wrong, in one line."""
+    _labelled("error", "red", text)
+
+
 def give(text: str) -> None:
     """Write a line of data."""
     click.echo(printable(text))
@@ -40,14 +45,14 @@ def give(text: str) -> None:
 
 def show_error(error: UvArchiveError) -> None:
     """Write an error in one line, and its hint in another."""
-    _labelled("error", "red", error.message)
+    fail(error.message)
     if error.hint:
         show_hint(error.hint)
 
 
 def show_hint(hint: str) -> None:
     """Write what to do, on a line of its own."""
-    _labelled("hint", "cyan", hint)
+    _labelled("hint", "cyan", hint[:1].upper() + hint[1:])
 
 
 def _labelled(label: str, colour: str, text: str) -> None:

@@ -54,6 +54,9 @@ class Lines(Reporter):
         self._for_builds = True
         say(f"Finding the build requirements of {counted(builds, 'distribution')}")
 
+    def finding_tools(self, platforms: int) -> None:
+        say(f"Finding uv and uv-archive for {counted(platforms, 'platform')}")
+
     def total(self, files: int, size: int | None) -> None:
         self._files, self._done, self._size = files, 0, size
         self._received.clear()

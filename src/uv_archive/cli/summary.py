@@ -6,13 +6,16 @@ import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from uv_archive.archive.manifest import JSONObject
-from uv_archive.cli.output import counted, give, say, show_hint, size, warn
-from uv_archive.download import DEFAULT_DIRECTORY, Failed, File, Outcome
+from uv_archive.cli.output import counted, fail, give, say, show_hint, size, warn
+from uv_archive.download import Failed, File, Outcome
 
 # Longer lists are cut; JSON has them whole.
 _MOST = 8
+
+T = TypeVar("T")
 
 
 def show_outcome(outcome: Outcome, *, quiet: bool) -> None:
@@ -22,8 +25,7 @@ def show_outcome(outcome: Outcome, *, quiet: bool) -> None:
     """
     if outcome.dry_run and not quiet:
         _show_plan(outcome)
-    for failure in outcome.failures:
-        _show_failure(failure)
+    _show_failures(outcome.failures)
     if quiet:
         return
     _show_notes(outcome)
@@ -33,14 +35,21 @@ def show_outcome(outcome: Outcome, *, quiet: bool) -> None:
     elif not outcome.dry_run:
         say(f"Archive digest: sha256:{outcome.digest}")
         say(f"Install from it with: {install_command(outcome)}")
+        if outcome.tools:
+            say(f"Or, where there is no uv, with: {_bare_command(outcome)}")
 
 
 def install_command(outcome: Outcome) -> str:
     """Return the command that installs what was asked for, from the archive."""
     command = ["uv-archive", "sync"]
-    if outcome.directory.absolute().parts[-2:] != DEFAULT_DIRECTORY.parts:
+    if not outcome.is_default:
         command += ["--dist-archive", _shown(outcome.directory)]
     return shlex.join([*command, *outcome.flags])
+
+
+def _bare_command(outcome: Outcome) -> str:
+    script = _shown(outcome.directory / "install.py")
+    return shlex.join(["python3", script, *outcome.flags])
 
 
 def outcome_as_json(outcome: Outcome) -> JSONObject:
@@ -95,10 +104,20 @@ def _show_plan(outcome: Outcome) -> None:
         give(f"{'remove':<9} {'':>12}  {path}")
 
 
-def _show_failure(failure: Failed) -> None:
-    warn(f"`{failure.name}` couldn't be brought: {failure.reason}")
-    if failure.hint:
-        show_hint(failure.hint)
+def _show_failures(failures: Sequence[Failed]) -> None:
+    """Write every failure, those with the same hint together and the hint once."""
+    for hint, alike in _by_hint((one.hint, one) for one in failures):
+        for failure in alike:
+            fail(f"Couldn't get `{failure.name}`: {failure.reason}")
+        if hint:
+            show_hint(hint)
+
+
+def _by_hint(hinted: Iterable[tuple[str | None, T]]) -> Iterable[tuple[str | None, Sequence[T]]]:
+    groups: dict[str | None, list[T]] = {}
+    for hint, one in hinted:
+        groups.setdefault(hint, []).append(one)
+    return groups.items()
 
 
 def _show_notes(outcome: Outcome) -> None:
@@ -124,9 +143,11 @@ def _show_notes(outcome: Outcome) -> None:
         say(f"Without a file for some platform: {_cut(outcome.gaps)}")
     for path in outcome.unvouched:
         warn(f"The lock has no secure hash for `{path}`: it was recorded as it came")
-    for doubt in outcome.doubts:
-        warn(doubt.message)
-        show_hint(doubt.hint)
+    for hint, alike in _by_hint((one.hint, one.message) for one in outcome.doubts):
+        for message in alike:
+            warn(message)
+        if hint:
+            show_hint(hint)
 
 
 def _last_line(outcome: Outcome) -> str:
@@ -134,10 +155,14 @@ def _last_line(outcome: Outcome) -> str:
     where = _shown(outcome.directory)
     if outcome.dry_run:
         return f"{counted(len(outcome.files), 'distribution')} would be in {where}"
-    line = f"{counted(len(brought), 'distribution')} downloaded ({_total(brought)}) to {where}"
     also = []
-    if outcome.kept or outcome.moved:
-        also.append(f"{len(outcome.kept) + len(outcome.moved):,} already there")
+    if brought or outcome.failures:
+        line = f"{counted(len(brought), 'distribution')} downloaded ({_total(brought)}) to {where}"
+        if outcome.kept or outcome.moved:
+            also.append(f"{len(outcome.kept) + len(outcome.moved):,} already there")
+    else:
+        there = counted(len(outcome.files), "distribution")
+        line = f"Nothing to download: {there} already in {where}"
     if outcome.removed:
         also.append(f"{len(outcome.removed):,} removed")
     if outcome.failures:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from packaging.utils import NormalizedName
 
 from uv_archive.cli.main import EXIT_STATUSES
-from uv_archive.cli.output import counted, give, printable, say
+from uv_archive.cli.output import counted, give, printable, say, show_hint, warn
 from uv_archive.digest import Digest
 from uv_archive.sync import SyncReporter, SyncRequest, sync
 from uv_archive.uv import find_uv
@@ -34,6 +36,19 @@ class ArchiveDigest(click.ParamType[Digest]):
 class _Reporter(SyncReporter):
     def checking(self, files: int) -> None:
         say(f"Checking {counted(files, 'distribution')}")
+
+    def warning(self, message: str, hint: str) -> None:
+        warn(message)
+        show_hint(hint)
+
+    def interrupted(self) -> None:
+        say("An earlier sync was stopped before its end: comparing every installed file")
+
+    def short(self, faults: Mapping[NormalizedName, str], *, repairing: bool) -> None:
+        doing = ", and installed again" if repairing else ""
+        say(f"{counted(len(faults), 'distribution')} not whole{doing}:")
+        for name, fault in sorted(faults.items()):
+            say(f"  {name}: {fault}")
 
 
 @click.command(
@@ -61,11 +76,32 @@ class _Reporter(SyncReporter):
     metavar="sha256:DIGEST",
     help="Refuse an archive with another digest than `download` printed",
 )
+@click.option(
+    "--pylock",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A `pylock.toml` of any tool instead of a project; it is installed into `.venv` beside "
+    "it, or what `--python` names",
+)
+@click.option(
+    "--use-archived-lock",
+    is_flag=True,
+    help="Take the lock in the archive, where there is none here",
+)
+@click.option(
+    "--verify-install",
+    is_flag=True,
+    help="Afterwards compare the hash of every installed file, and not only its size",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[FLAGS OF UV SYNC]")
 def command(
+    *,
     dist_archive: Path | None,
     only_locked: bool,
     expect: Digest | None,
+    verify_install: bool,
+    pylock: Path | None,
+    use_archived_lock: bool,
     arguments: tuple[str, ...],
 ) -> int:
     """Install a project from an archive, as `uv sync` would, and from nothing else.
@@ -85,6 +121,9 @@ def command(
             environment=os.environ,
             only_locked=only_locked,
             expect=expect,
+            verify_install=verify_install,
+            pylock=pylock,
+            use_archived_lock=use_archived_lock,
         ),
         uv=find_uv(os.environ),
         reporter=_Reporter(),

@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from uv_archive.archive.store import Store
-from uv_archive.download.asked import Asked, check_lock_is_current, request_of
+from uv_archive.download.asked import Asked, check_lock_is_current, find_owner, request_of
 from uv_archive.download.bring import Bringer
 from uv_archive.download.outcome import Doubt, Failed, File, MustCompile, Outcome, Reporter
 from uv_archive.download.run import Run
-from uv_archive.errors import LockError
 from uv_archive.fetch import Credentials, Mirrors, Transport
-from uv_archive.lock.reader import read_lock
-from uv_archive.project import Project, find_project
-from uv_archive.settings import Settings, read_settings
+from uv_archive.owner import Owner, lock_of, settings_of
+from uv_archive.settings import Settings
 from uv_archive.uv import find_uv
 
 __all__ = [
@@ -45,29 +43,27 @@ def download(
     `RequestError` and its subclasses before anything is changed, and `StorageError`.
     """
     uv = find_uv(environment)
-    project = find_project(asked.start)
-    if not project.lock_path.is_file():
-        raise LockError(f"There is no lock at `{project.lock_path}`", hint="Run `uv lock` first")
+    owner = find_owner(asked)
+    lock = lock_of(owner)
     if not asked.frozen:
-        check_lock_is_current(project, uv, environment)
-    lock = read_lock(project.lock_path)
-    settings = read_settings(project.root, environment)
+        check_lock_is_current(owner, uv, environment)
+    settings = settings_of(owner, environment)
     request = request_of(
-        asked, project=project, lock=lock, settings=settings, uv=uv, environment=environment
+        asked, owner=owner, lock=lock, settings=settings, uv=uv, environment=environment
     )
     reporter = reporter or Reporter()
     run = Run(
         asked=asked,
         request=request,
-        project=project,
+        owner=owner,
         lock=lock,
         settings=settings,
         uv=uv,
         environment=environment,
-        bringer=_bringer(asked, project, settings, environment, reporter),
+        bringer=_bringer(asked, owner, settings, environment, reporter),
         reporter=reporter,
     )
-    store = Store.open(asked.directory or project.root / DEFAULT_DIRECTORY)
+    store = Store.open(asked.directory or owner.root / DEFAULT_DIRECTORY)
     if asked.dry_run:
         return run.rehearse(store)
     with store.writing(notify=reporter.waiting) as writer:
@@ -76,7 +72,7 @@ def download(
 
 def _bringer(
     asked: Asked,
-    project: Project,
+    owner: Owner,
     settings: Settings,
     environment: Mapping[str, str],
     reporter: Reporter,
@@ -88,7 +84,7 @@ def _bringer(
         return ReqwestTransport()
 
     return Bringer(
-        root=project.root,
+        root=owner.root,
         transport=transport,
         credentials=Credentials.from_environment(environment, indexes=settings.indexes),
         mirrors=Mirrors.parse(asked.mirrors),

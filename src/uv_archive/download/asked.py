@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import assert_never
 
 from packaging.utils import NormalizedName
 
 from uv_archive.errors import RequestError, StaleLockError, TargetError
 from uv_archive.lock.model import Lock
-from uv_archive.project import Project
+from uv_archive.owner import Owner
+from uv_archive.project import Project, find_project
+from uv_archive.pylock import PylockFile, find_pylock
 from uv_archive.request import Request
+from uv_archive.script import Script, find_script
 from uv_archive.selection import BuildOptions, Include, mentions
 from uv_archive.settings import Settings
 from uv_archive.target import (
@@ -32,11 +36,16 @@ _KERNEL = ("platform_release", "platform_version")
 class Asked:
     """The options of `download`, parsed but not yet held against a project.
 
-    *start* is where the project is looked for. *options* are the flags alone; settings join
-    them. *sdists* is `--sdists` or `--no-sdists`, where given.
+    *start* is the directory where the project is looked for, unless the lock is that of *script*
+    or *pylock* is the lock itself; *directory* is the archive, by
+    default `dist/dependencies` below the workspace's root. *pythons*, *platforms* and *mirrors*
+    are texts as the flags take them. *options* are the flags alone; settings join them. *sdists*
+    is `--sdists` or `--no-sdists`, where given. *jobs* is how many transfers run at a time.
     """
 
     start: Path
+    script: Path | None = None
+    pylock: Path | None = None
     frozen: bool = False
     pythons: Sequence[str] = ()
     platforms: Sequence[str] = ()
@@ -45,6 +54,7 @@ class Asked:
     options: BuildOptions = BuildOptions()
     sdists: bool | None = None
     build_requirements: bool = True
+    tools: bool = False
     directory: Path | None = None
     replace: bool = False
     prune: bool = False
@@ -55,22 +65,47 @@ class Asked:
     mirrors: Sequence[str] = ()
     jobs: int = 16
 
+    def flags(self) -> tuple[str, ...]:
+        """Return the flags by which a sync finds the same lock."""
+        start = self.start if self.start != Path() else None
+        named = (("--project", start), ("--script", self.script), ("--pylock", self.pylock))
+        return tuple(part for flag, path in named if path for part in (flag, str(path)))
 
-def check_lock_is_current(project: Project, uv: Uv, environment: Mapping[str, str]) -> None:
-    """Ask uv whether the lock says what `pyproject.toml` asks for.
 
-    Raises `StaleLockError`, or `RequestError` where uv can't tell.
+def find_owner(asked: Asked) -> Owner:
+    """Find what the lock belongs to. Raises `RequestError` and its subclasses."""
+    if asked.script is not None and asked.pylock is not None:
+        raise RequestError("`--script` and `--pylock` exclude each other")
+    if asked.script is not None:
+        return find_script(asked.script)
+    return find_pylock(asked.pylock) if asked.pylock is not None else find_project(asked.start)
+
+
+def check_lock_is_current(owner: Owner, uv: Uv, environment: Mapping[str, str]) -> None:
+    """Ask uv whether the lock says what `pyproject.toml` or the script asks for.
+
+    Nothing says what a pylock file should have. Raises `StaleLockError`, or `RequestError` where
+    uv can't tell.
     """
-    said = uv.run(["lock", "--check", "--project", str(project.directory)], environment=environment)
+    if isinstance(owner, PylockFile):
+        return
+    check = ("lock", "--check", *owner.arguments)
+    # With a network uv looks at every direct URL anew, whose hash is locked; as a rule it needn't.
+    if uv.run([*check, "--offline"], environment=environment).status == 0:
+        return
+    said = uv.run(check, environment=environment)
     if said.status == 0:
         return
     if "needs to be updated" in said.stderr:
+        of_script = isinstance(owner, Script)
+        source = owner.identity if of_script else "pyproject.toml"
+        command = f"uv lock --script {source}" if of_script else "uv lock"
         raise StaleLockError(
-            f"`{project.lock_path}` is out of date with `pyproject.toml`",
-            hint="Run `uv lock`, or take the lock as it is with `--frozen`",
+            f"`{owner.lock_path}` is out of date with `{source}`",
+            hint=f"Run `{command}`, or take the lock as it is with `--frozen`",
         )
     raise RequestError(
-        f"uv can't tell whether `{project.lock_path}` is up to date: {uv_message(said.stderr)}",
+        f"uv can't tell whether `{owner.lock_path}` is up to date: {uv_message(said.stderr)}",
         hint="Take the lock as it is with `--frozen`",
     )
 
@@ -78,7 +113,7 @@ def check_lock_is_current(project: Project, uv: Uv, environment: Mapping[str, st
 def request_of(
     asked: Asked,
     *,
-    project: Project,
+    owner: Owner,
     lock: Lock,
     settings: Settings,
     uv: Uv,
@@ -91,22 +126,40 @@ def request_of(
     """
     if asked.all_platforms and asked.platforms:
         raise RequestError("`--all-platforms` and `--python-platform` exclude each other")
-    interpreters = _Interpreters(project, uv, environment)
+    interpreters = _Interpreters(owner, lock, uv, environment)
     pythons = [interpreters.python(text) for text in asked.pythons]
     targets: tuple[Target, ...] = ()
     if not asked.all_platforms:
         found = _targets(asked, pythons, interpreters, environment)
         targets = tuple(dict.fromkeys(_recordable(target, lock) for target in found))
-    packages = asked.include.packages
+    include = _include(asked.include, owner)
+    packages = include.packages
     return Request(
-        project=packages[0] if len(packages) == 1 else project.name,
-        include=asked.include,
+        project=packages[0] if len(packages) == 1 else owner.name,
+        include=include,
         options=with_settings(asked.options, settings),
         targets=targets,
         pythons=tuple(pythons) if asked.all_platforms else (),
         sdists=asked.sdists,
         build_requirements=asked.build_requirements,
+        tools=asked.tools,
     )
+
+
+def _include(include: Include, owner: Owner) -> Include:
+    """Leave out what asks for everything of a kind that only a project has.
+
+    Raises `RequestError` where something that the owner can't have was asked for by name.
+    """
+    if isinstance(owner, Project):
+        return include
+    of_pylock = replace(include, packages=(), all_packages=False)
+    allowed = Include() if isinstance(owner, Script) else of_pylock
+    named = replace(include, all_extras=False, all_groups=False, all_packages=False)
+    refused = [flag for flag in named.flags() if flag not in allowed.flags()]
+    if refused:
+        raise RequestError(f"`{refused[0]}` has no meaning for `{owner.identity}`")
+    return allowed
 
 
 def with_settings(options: BuildOptions, settings: Settings) -> BuildOptions:
@@ -145,8 +198,9 @@ def _recordable(target: Target, lock: Lock) -> Target:
 class _Interpreters:
     """The interpreters of this machine, inspected when something needs them."""
 
-    def __init__(self, project: Project, uv: Uv, environment: Mapping[str, str]) -> None:
-        self._project = project
+    def __init__(self, owner: Owner, lock: Lock, uv: Uv, environment: Mapping[str, str]) -> None:
+        self._owner = owner
+        self._lock = lock
         self._uv = uv
         self._environment = environment
         self._default: Interpreter | None = None
@@ -161,11 +215,23 @@ class _Interpreters:
         return interpreter.python
 
     def default(self) -> Interpreter:
-        """Return the interpreter that uv would use for the project."""
+        """Return the interpreter that uv would use for the project, script or pylock file."""
         if self._default is None:
-            asked = self._environment.get("UV_PYTHON")
-            self._default = inspect_interpreter(self._found([asked] if asked else []))
+            self._default = inspect_interpreter(self._found(self._wanted()))
         return self._default
+
+    def _wanted(self) -> Sequence[str]:
+        asked = self._environment.get("UV_PYTHON")
+        match self._owner:
+            case Project(arguments=arguments):
+                return [*arguments, *([asked] if asked else [])]
+            case Script(arguments=arguments):
+                return ["--no-project", asked] if asked else arguments
+            case PylockFile():
+                requires = str(self._lock.requires_python)
+                return ["--no-project", *([asked or requires] if asked or requires else [])]
+            case _:
+                assert_never(self._owner)
 
     def platform(self) -> Platform:
         """Return the platform here. Any interpreter will do, so one that uv finds is asked."""
@@ -175,11 +241,14 @@ class _Interpreters:
             return inspect_interpreter(self._found(["--no-project"])).platform
 
     def _found(self, arguments: Sequence[str]) -> Path:
-        command = ["python", "find", "--project", str(self._project.directory), *arguments]
-        said = self._uv.run(command, environment=self._environment)
+        said = self._uv.run(
+            ["python", "find", *arguments],
+            environment=self._environment,
+            directory=self._owner.root if isinstance(self._owner, PylockFile) else None,
+        )
         if said.status != 0:
             raise TargetError(
-                f"uv finds no Python for the project: {uv_message(said.stderr)}",
+                f"uv finds no Python for `{self._owner.identity}`: {uv_message(said.stderr)}",
                 hint="Name one with `-p`, such as `-p 3.12`, together with `--python-platform`",
             )
         return Path(said.stdout.strip())

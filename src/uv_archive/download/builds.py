@@ -25,10 +25,20 @@ from uv_archive.build_requirements import (
 from uv_archive.build_requirements.backends import Unknown
 from uv_archive.build_requirements.gather import Obtain
 from uv_archive.digest import Digest
+from uv_archive.download.repositories import Sources, digest_of, tree_of
 from uv_archive.filenames import parse_sdist, parse_wheel
-from uv_archive.lock.model import Distribution, LocalPath, Lock, Package, TreeSource, UrlSource
-from uv_archive.project import Project
+from uv_archive.lock.model import (
+    Distribution,
+    GitSource,
+    LocalPath,
+    Lock,
+    Package,
+    TreeSource,
+    UrlSource,
+)
+from uv_archive.owner import Owner
 from uv_archive.request import Request
+from uv_archive.script import Script
 from uv_archive.selection import Build, Selection
 from uv_archive.target import Target
 from uv_archive.url import Url
@@ -52,14 +62,20 @@ class Builds:
         cls,
         selected: Iterable[tuple[Request, Selection]],
         *,
-        project: Project,
+        owner: Owner,
         directory: Path,
         placed: Mapping[Distribution, ArchivePath],
+        sources: Sources,
+        trees: Path,
     ) -> Builds:
         """Collect the builds of the requests that want build requirements.
 
-        A source tree's place is below the project, an sdist's below *directory*.
+        A source tree's place is below the project, an sdist's below *directory*, and that of a
+        commit's files below *trees*.
         """
+        places = _Places(
+            owner=owner, directory=directory, placed=placed, sources=sources, trees=trees
+        )
         targets: defaultdict[tuple[int, Distribution | None], _Targets] = defaultdict(_Targets)
         packages: dict[int, Package] = {}
         for request, selection in selected:
@@ -70,16 +86,15 @@ class Builds:
         subjects = []
         for (position, distribution), found in sorted(targets.items(), key=lambda item: item[0][0]):
             package = packages[position]
-            where = _where(package, distribution, project, directory, placed)
             subjects += [
                 BuildSubject(
                     label=str(package),
                     name=package.name,
-                    where=where,
+                    where=places.of(package, distribution),
                     subdirectory=_subdirectory(package),
                     editable=_is_editable(package),
                     targets=asked,
-                    digest=distribution.digest if distribution else None,
+                    digest=_digest(package, distribution),
                 )
                 for asked in found.groups()
             ]
@@ -89,7 +104,7 @@ class Builds:
         self,
         *,
         lock: Lock,
-        project: Project,
+        owner: Owner,
         uv: Uv,
         environment: Mapping[str, str],
         recorded: Record,
@@ -105,7 +120,8 @@ class Builds:
             self.subjects,
             uv=uv,
             environment=environment,
-            directory=project.root,
+            directory=owner.root,
+            nearest=owner.settings if isinstance(owner, Script) else {},
             constraints=lock.manifest.build_constraints,
             requires_python=str(lock.requires_python),
             locked_versions=versions,
@@ -136,24 +152,41 @@ class _Targets:
             yield None
 
 
-def _where(
-    package: Package,
-    distribution: Distribution | None,
-    project: Project,
-    directory: Path,
-    placed: Mapping[Distribution, ArchivePath],
-) -> Path:
-    match package.source:
-        case TreeSource(path=path):
-            return project.root / path.text
-        case _ if distribution is not None:
-            return directory / placed[distribution]
-        case _:
-            raise AssertionError("git sources were refused")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Places:
+    """Where the things are that have to be built."""
+
+    owner: Owner
+    directory: Path
+    placed: Mapping[Distribution, ArchivePath]
+    sources: Sources
+    trees: Path
+
+    def of(self, package: Package, distribution: Distribution | None) -> Path:
+        match package.source:
+            case TreeSource(path=path):
+                return self.owner.root / path.text
+            case GitSource(path=inside) as source:
+                tree = tree_of(source, self.sources.bundle_of(source), self.trees)
+                return tree / inside if inside else tree
+            case _ if distribution is not None:
+                return self.directory / self.placed[distribution]
+            case _:
+                raise AssertionError("only trees and commits are built without an sdist")
+
+
+def _digest(package: Package, distribution: Distribution | None) -> Digest | None:
+    if isinstance(package.source, GitSource):
+        return digest_of(package.source)
+    return distribution.digest if distribution else None
 
 
 def _subdirectory(package: Package) -> str | None:
-    return package.source.subdirectory if isinstance(package.source, UrlSource) else None
+    match package.source:
+        case UrlSource(subdirectory=subdirectory) | GitSource(subdirectory=subdirectory):
+            return subdirectory
+        case _:
+            return None
 
 
 def _is_editable(package: Package) -> bool:

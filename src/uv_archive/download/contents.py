@@ -11,9 +11,10 @@ from uv_archive.archive.layout import ArchivePath, public_source
 from uv_archive.archive.manifest import BuildRequirement, Entry, Locked, Manifest, Origin, Why
 from uv_archive.build_requirements import RequiredFile
 from uv_archive.errors import CoverageError, RequestError
+from uv_archive.fetch.git import refuse_lfs
 from uv_archive.lock.model import Distribution, GitSource, Lock
+from uv_archive.owner import Owner, default_groups_of
 from uv_archive.plan import Wanted
-from uv_archive.project import Project, member_default_groups
 from uv_archive.request import Request
 from uv_archive.selection import Selection
 
@@ -66,7 +67,7 @@ class Content:
 
 
 def select_all(
-    requests: Sequence[Request], lock: Lock, project: Project
+    requests: Sequence[Request], lock: Lock, owner: Owner
 ) -> tuple[tuple[Request, Selection], ...]:
     """Select what each request needs. Raises `CoverageError` where the lock has no usable file.
 
@@ -74,7 +75,7 @@ def select_all(
     platforms were asked for.
     """
     selected = tuple(
-        (request, request.select(lock, member_default_groups(project, request.project)))
+        (request, request.select(lock, default_groups_of(owner, request.project)))
         for request in requests
     )
     gaps = sorted({str(gap) for request, s in selected if request.targets for gap in s.gaps})
@@ -84,22 +85,9 @@ def select_all(
             f"The lock has no usable file for {len(gaps)} of the packages asked for:{listed}",
             hint="Choose other targets, or leave out the extra or group that needs them",
         )
-    _refuse_git(selected)
+    for _, selection in selected:
+        refuse_lfs(selection.packages)
     return selected
-
-
-def _refuse_git(selected: Iterable[tuple[Request, Selection]]) -> None:
-    names = {
-        str(package)
-        for _, selection in selected
-        for package in selection.packages
-        if isinstance(package.source, GitSource)
-    }
-    if names:
-        raise RequestError(
-            f"Git sources can't be archived yet: {', '.join(sorted(names))}",
-            hint="Leave out the extra or group that needs them",
-        )
 
 
 def locked_contents(
@@ -109,6 +97,8 @@ def locked_contents(
     found: dict[ArchivePath, Content] = {}
     for _, selection in selected:
         for one in selection.distributions:
+            if isinstance(one.package.source, GitSource):
+                continue  # It lies in the repository, and travels in its bundle.
             path = placed[one.distribution]
             content = Content(path=path, distribution=one.distribution, why=(Locked(),))
             found.setdefault(path, content)

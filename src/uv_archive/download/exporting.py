@@ -16,12 +16,16 @@ from uv_archive.archive.layout import ArchivePath
 from uv_archive.archive.manifest import Entry
 from uv_archive.archive.store import Store
 from uv_archive.digest import Digest
+from uv_archive.download.repacking import repacked
 from uv_archive.errors import ToolError
 from uv_archive.lock.model import ConflictItem, Distribution, Lock, UrlSource
 from uv_archive.lock.relocate import FileKey, relocate
-from uv_archive.project import Project, member_default_groups
+from uv_archive.owner import Owner, default_groups_of
+from uv_archive.project import Project
+from uv_archive.pylock import PylockFile
 from uv_archive.request import Request
 from uv_archive.scratch import Scratch, scrubbed, write_scratch
+from uv_archive.script import Script
 from uv_archive.selection import Include, Root, conflicting
 from uv_archive.settings import Settings
 from uv_archive.uv import Uv
@@ -30,7 +34,7 @@ from uv_archive.uv import Uv
 def export_all(
     requests: Sequence[Request],
     *,
-    project: Project,
+    owner: Owner,
     settings: Settings,
     lock: Lock,
     store: Store,
@@ -42,24 +46,31 @@ def export_all(
     """Return what each request's selection exports, by label; targets make no difference.
 
     uv works over a lock that names the archive's files, so nothing is fetched and nothing is
-    missing. Raises `ToolError` where uv refuses.
+    missing. A pylock file is its own export. Raises `ToolError` where uv refuses.
     """
+    if isinstance(owner, PylockFile):
+        return {
+            export_label(request.include): repacked(
+                lock, request.include, owner.default_groups, placed=placed, files=files
+            )
+            for request in requests
+        }
     includes = {
-        export_label(include, member=_member(project, request)): (request, include)
+        export_label(include, member=_member(owner, request)): (request, include)
         for request in requests
-        for include in _exportable(request, project, lock)
+        for include in _exportable(request, owner, lock)
     }
     with tempfile.TemporaryDirectory(prefix="uv-archive-") as directory:
         scratch = write_scratch(
-            project,
-            lock=_relocated(project, lock, store, placed, files),
+            owner,
+            lock=_relocated(owner, lock, store, placed, files),
             directory=Path(directory),
             settings=settings.options,
         )
         exporter = _Exporter(scratch, uv, environment, files, _subdirectories(lock, placed))
         with ThreadPoolExecutor(max_workers=2) as pool:
             exported = pool.map(
-                lambda one: exporter.export(_project_directory(project, scratch, one[0]), one[1]),
+                lambda one: exporter.export(_arguments(owner, scratch, one[0]), one[1]),
                 includes.values(),
             )
             return dict(zip(includes, exported, strict=True))
@@ -80,11 +91,11 @@ class _Exporter:
         self._files = files
         self._subdirectories = subdirectories
 
-    def export(self, directory: Path, include: Include) -> Pylock:
+    def export(self, arguments: Sequence[str], include: Include) -> Pylock:
         said = self._uv.run(
             [
                 *("export", "--frozen", "--offline", "--format", "pylock.toml", "--no-header"),
-                *("--project", str(directory), "--config-file", str(self._scratch.config_file)),
+                *(*arguments, "--config-file", str(self._scratch.config_file)),
                 *include.flags(),
             ],
             environment=self._environment,
@@ -94,25 +105,30 @@ class _Exporter:
         return relative_pylock(said.stdout, files=self._files, subdirectories=self._subdirectories)
 
 
-def _member(project: Project, request: Request) -> NormalizedName | None:
+def _member(project: Project | Script, request: Request) -> NormalizedName | None:
     """Return the member whose name tells an export from that of the workspace's root."""
+    if isinstance(project, Script):
+        return None
     is_root = project.members.get(request.project) == project.root if request.project else True
     return None if is_root or request.include.packages else request.project
 
 
-def _project_directory(project: Project, scratch: Scratch, request: Request) -> Path:
+def _arguments(project: Project | Script, scratch: Scratch, request: Request) -> Sequence[str]:
+    """Return what tells uv which copy is meant: that of the member a request starts from."""
+    if isinstance(project, Script):
+        return ("--script", str(scratch.script))
     own = project.members.get(request.project, project.root) if request.project else project.root
-    return scratch.base / own.relative_to(scratch.original)
+    return ("--project", str(scratch.base / own.relative_to(scratch.original)))
 
 
-def _exportable(request: Request, project: Project, lock: Lock) -> Iterator[Include]:
+def _exportable(request: Request, owner: Owner, lock: Lock) -> Iterator[Include]:
     """Yield the selections of a request that one install can have.
 
     Extras and groups that conflict lie side by side in the archive, but one export has only one
     of them: there is one export without any of them, and one more for each.
     """
     include = request.include
-    groups = member_default_groups(project, request.project)
+    groups = default_groups_of(owner, request.project)
     items = conflicting(lock, Root(project=request.project, default_groups=groups), include)
     if not items:
         yield include
@@ -146,7 +162,7 @@ def _subdirectories(
 
 
 def _relocated(
-    project: Project,
+    owner: Owner,
     lock: Lock,
     store: Store,
     placed: Mapping[Distribution, ArchivePath],
@@ -161,4 +177,4 @@ def _relocated(
                 key = (package.position, str(distribution.filename))
                 paths[key] = store.path(path).absolute()
                 digests[key] = Digest("sha256", files[path].sha256)
-    return relocate(lock, files=paths, project_root=project.root, digests=digests)
+    return relocate(lock, files=paths, project_root=owner.root, digests=digests)

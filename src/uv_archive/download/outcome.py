@@ -24,6 +24,9 @@ class Reporter(fetch.Reporter):
     def resolving(self, builds: int) -> None:
         """The build requirements of so many builds are about to be gathered."""
 
+    def finding_tools(self, platforms: int) -> None:
+        """Uv is about to be asked for the tools of so many platforms."""
+
     def recording(self) -> None:
         """The archive's metadata are about to be written."""
 
@@ -68,7 +71,8 @@ class Outcome:
     *digest* is the archive's, missing while it is incomplete. *kept* were there already, *moved*
     and *replaced* too but under another path or with other bytes. *gaps* are platforms
     that the lock has no file for, said where all of them were asked for; *unvouched* are files
-    without a secure hash in the lock. *flags* are what a sync takes to select the same.
+    without a secure hash in the lock. *flags* are what a sync takes to select the same. With
+    *tools* there is an `install.py`; with *is_default* a sync finds *directory* by itself.
     """
 
     directory: Path
@@ -87,6 +91,8 @@ class Outcome:
     doubts: tuple[Doubt, ...] = ()
     unvouched: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    tools: bool = False
+    is_default: bool = False
 
     @property
     def files(self) -> tuple[File, ...]:

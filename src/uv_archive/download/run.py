@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from uv_archive.archive.layout import ArchivePath, place, place_unlocked
+from uv_archive.archive.disk import storing
+from uv_archive.archive.layout import PARTIAL, ArchivePath, is_tool, place, place_unlocked
 from uv_archive.archive.manifest import Entry, JSONObject, Manifest, canonical_requests
 from uv_archive.archive.metadata import Metadata, compose
 from uv_archive.archive.quick_check import QuickCheck
@@ -30,11 +33,21 @@ from uv_archive.download.contents import (
 from uv_archive.download.exporting import export_all
 from uv_archive.download.outcome import Doubt, Failed, File, Outcome, Reporter, must_compile
 from uv_archive.download.presence import present_files
+from uv_archive.download.repositories import (
+    SCRATCH,
+    Sources,
+    check_out_tree,
+    logins_of,
+    tree_of,
+)
+from uv_archive.download.tools import Tools, find_tools, with_answers
 from uv_archive.errors import ArchiveError, RequestError
 from uv_archive.fetch import content_lengths
+from uv_archive.fetch.bundles import BundleBringer, key_of, recorded_bundles
+from uv_archive.fetch.git import find_git
 from uv_archive.lock.model import Distribution, Lock
+from uv_archive.owner import Owner, cautions
 from uv_archive.plan import Plan, Present, Wanted, plan
-from uv_archive.project import Project
 from uv_archive.request import Request
 from uv_archive.selection import Selection
 from uv_archive.settings import Settings
@@ -49,6 +62,7 @@ class Situation:
     """What is asked for in all, decided before anything is done.
 
     *contents* are the locked files; what builds need is known only once the sdists are there.
+    *tools* are those to install with, if they were asked for.
     """
 
     recorded: Manifest | None
@@ -57,7 +71,9 @@ class Situation:
     placed: Mapping[Distribution, ArchivePath]
     contents: Mapping[ArchivePath, Content]
     unvouched: tuple[str, ...]
+    sources: Sources
     builds: Builds
+    tools: Tools | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +82,7 @@ class Run:
 
     asked: Asked
     request: Request
-    project: Project
+    owner: Owner
     lock: Lock
     settings: Settings
     uv: Uv
@@ -80,19 +96,30 @@ class Run:
         contents, gathered = situation.contents, self._gathered_before(situation)
         if gathered is not None:
             contents = self._with_requirements(situation, gathered)
+        contents = _with_tools(contents, situation.tools)
         planned = self.plan(store, situation, contents, self._quick_check(store))
         sizes = self._sizes(planned.transfers)
         return replace(
             self._outcome(store, situation, gathered),
             kept=tuple(File(path=one.path, size=found.size) for found, one in planned.keep),
             moved=tuple(File(path=one.path, size=found.size) for found, one in planned.move),
-            fetched=tuple(File(path=one.path, size=sizes[one.path]) for one in planned.fetch),
+            fetched=(
+                *(File(path=one.path, size=sizes[one.path]) for one in planned.fetch),
+                *self._bundles_to_fetch(situation),
+            ),
             replaced=tuple(
                 File(path=one.wanted.path, size=sizes[one.wanted.path]) for one in planned.replace
             ),
             removed=self._removed(planned, gathered),
             builds_unresolved=0 if gathered is not None else len(situation.builds.subjects),
         )
+
+    def _bundles_to_fetch(self, situation: Situation) -> Iterator[File]:
+        """Yield the bundles that aren't recorded; how large one gets, nobody can say before."""
+        recorded = recorded_bundles(situation.recorded) if situation.recorded else {}
+        for key in sorted({key_of(source) for source in situation.sources.sources}):
+            if key not in recorded:
+                yield File(path=situation.sources.placed[key], size=None)
 
     def carry_out(self, writer: Writer) -> Outcome:
         """Do it: locked files first, since what builds need stands in the sdists among them."""
@@ -104,11 +131,20 @@ class Run:
             failed = done.bring(situation.contents)
             if failed:
                 return done.outcome(self._outcome(store, situation, None), failed)
-            gathered = self._gather(situation)
+            with _scratch(store):
+                failed = done.bring_bundles()
+                if failed:
+                    return done.outcome(self._outcome(store, situation, None), failed)
+                gathered = self._gather(situation)
             contents = self._with_requirements(situation, gathered)
             failed = done.bring(contents) + tuple(
                 Failed(name=one.of, reason=one.message, hint=one.hint) for one in gathered.failures
             )
+            if situation.tools is not None:
+                # After the others: one of these may be one of those as well, and a file's
+                # unfinished transfer has one place.
+                contents = _with_tools(contents, situation.tools)
+                failed += done.bring_tools(situation.tools, contents)
             outcome = self._outcome(store, situation, gathered)
             if failed:
                 return done.outcome(outcome, failed)
@@ -124,9 +160,10 @@ class Run:
         if recorded is not None and not self.asked.replace:
             requests = [*map(Request.from_record, recorded.requests), self.request]
         requests = list(dict.fromkeys(requests))
-        selected = select_all(requests, self.lock, self.project)
+        selected = select_all(requests, self.lock, self.owner)
         placed = place(self.lock)
         contents = locked_contents(selected, placed)
+        sources = Sources.of((selection for _, selection in selected), self.lock)
         return Situation(
             recorded=recorded,
             requests=tuple(requests),
@@ -138,16 +175,30 @@ class Run:
                 allowed=self.asked.allow_unhashed,
                 all_allowed=self.asked.allow_unhashed_all,
             ),
+            sources=sources,
             builds=Builds.of(
-                selected, project=self.project, directory=store.directory, placed=placed
+                selected,
+                owner=self.owner,
+                directory=store.directory,
+                placed=placed,
+                sources=sources,
+                trees=_trees(store),
+            ),
+            tools=find_tools(
+                requests,
+                uv=self.uv,
+                environment=self.environment,
+                directory=self.owner.root,
+                recorded=recorded_answers(recorded).answers,
+                asking=self.reporter.finding_tools,
             ),
         )
 
     def _check_project(self, store: Store, recorded: Manifest | None) -> None:
-        if recorded is not None and recorded.project != self.project.identity:
+        if recorded is not None and recorded.project != self.owner.identity:
             raise ArchiveError(
                 f"`{store.directory}` is the archive of `{recorded.project}`, and this project "
-                f"is `{self.project.identity}`",
+                f"is `{self.owner.identity}`",
                 hint="Choose another directory with `--out-dir`",
             )
 
@@ -166,7 +217,7 @@ class Run:
         """Hold what is wanted against what is there. *known* files needn't be looked at."""
         recorded = situation.recorded
         wanted = [content.wanted(recorded) for content in contents.values()]
-        recorded_paths = tuple(recorded.distributions) if recorded else ()
+        recorded_paths = _recorded_files(recorded)
         present = present_files(
             store,
             wanted,
@@ -193,7 +244,7 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
             return situation.builds.gather(
                 lock=self.lock,
-                project=self.project,
+                owner=self.owner,
                 uv=self.uv,
                 environment=self.environment,
                 recorded=recorded_answers(situation.recorded),
@@ -261,12 +312,17 @@ class Run:
             left_out=own[0].left_out,
             must_compile=must_compile(situation.selected),
             gaps=tuple(sorted({str(gap) for _, s in everywhere for gap in s.gaps})),
-            doubts=tuple(
-                Doubt(message=one.message, hint=one.hint)
-                for one in (gathered.uncertain if gathered else ())
+            doubts=(
+                *(Doubt(message=message, hint=hint) for message, hint in cautions(self.owner)),
+                *(
+                    Doubt(message=one.message, hint=one.hint)
+                    for one in (gathered.uncertain if gathered else ())
+                ),
             ),
             unvouched=situation.unvouched,
-            flags=self.request.include.flags(),
+            flags=(*self.asked.flags(), *self.request.include.flags()),
+            is_default=self.asked.directory is None,
+            tools=situation.tools is not None,
         )
 
 
@@ -284,6 +340,8 @@ class _Done:
     moved: dict[str, File] = field(default_factory=dict)
     kept: dict[str, File] = field(default_factory=dict)
     spare: dict[str, Present] = field(default_factory=dict)
+    bundles: Mapping[ArchivePath, Entry] = field(default_factory=dict)
+    spare_bundles: Mapping[str, Present] = field(default_factory=dict)
 
     def bring(self, contents: Mapping[ArchivePath, Content]) -> tuple[Failed, ...]:
         """Bring what of *contents* isn't there; return what couldn't be brought."""
@@ -308,16 +366,87 @@ class _Done:
                 self._note(one, _present(one, arrived), kind)
         return brought.failed
 
+    def bring_bundles(self) -> tuple[Failed, ...]:
+        """Bring the git sources, and put the files of those to be looked into where builds look."""
+        sources, recorded = self.situation.sources, self.situation.recorded
+        store = self.writer.store
+        present = self._present_bundles()
+        if not sources.packages:
+            return ()
+        found = sources.recorded(recorded, present)
+        git = find_git(self.run.environment)
+        if found is None:
+            bringer = BundleBringer(
+                git=git,
+                directory=_trees(store),
+                commit=self.writer.commit,
+                logins=logins_of(self.run.owner),
+                mirrors=self.run.bringer.mirrors,
+                reporter=self.run.reporter,
+                jobs=min(4, self.run.asked.jobs),
+            )
+            brought = sources.bring(bringer, recorded, present)
+            if brought.failed:
+                return tuple(
+                    Failed(name=one.label, reason=one.reason, hint=one.hint)
+                    for one in brought.failed
+                )
+            found = brought.bundles
+        for path, bundle in found.items():
+            same = path in present and present[path].sha256 == bundle.sha256
+            kind = self.kept if same else self.fetched
+            kind[path] = File(path=path, size=bundle.size)
+        self.bundles = sources.entries(found)
+        known = recorded_answers(recorded).wants
+        for subject in self.situation.builds.subjects:
+            source = sources.source_at(subject.where, _trees(store))
+            if source is not None and subject.key not in known:
+                own = sources.bundle_of(source)
+                tree = tree_of(source, own, _trees(store))
+                check_out_tree(source, store.path(own), git=git, tree=tree)
+        return ()
+
+    def _present_bundles(self) -> Mapping[str, Present]:
+        """Look at the recorded bundles; what no request needs any more is spare."""
+        recorded = self.situation.recorded
+        paths = [path for path, _ in recorded_bundles(recorded).values()] if recorded else []
+        self.spare_bundles = present_files(
+            self.writer.store,
+            (),
+            recorded=paths,
+            known=_NOTHING,
+            quick_check=self.quick_check,
+            verify=self.run.asked.verify,
+            jobs=self.run.asked.jobs,
+            hashing=self.run.reporter.hashing,
+        )
+        return self.spare_bundles
+
+    def bring_tools(
+        self, tools: Tools, contents: Mapping[ArchivePath, Content]
+    ) -> tuple[Failed, ...]:
+        """Bring what of *contents* isn't there, after writing the one file that is made here."""
+        content = contents[tools.own_path]
+        wanted = content.wanted(self.situation.recorded)
+        arrived = Arrived(
+            sha256=hashlib.sha256(tools.own.content).hexdigest(), size=len(tools.own.content)
+        )
+        is_new = self.writer.write_changed(tools.own_path, tools.own.content)
+        self._note(wanted, _present(wanted, arrived), self.fetched if is_new else self.kept)
+        return self.bring(contents)
+
     def record(self, contents: Mapping[ArchivePath, Content], gathered: Gathered) -> Manifest:
         """Write the archive's metadata, unless they are as they should be; the manifest last."""
         entries = {
             path: content.entry(size=self.known[path].size, sha256=self.known[path].sha256)
             for path, content in contents.items()
-        }
-        removed = self._remove(contents)
-        entries |= self._left_over(contents, removed)
+        } | dict(self.bundles)
+        self.spare |= self.spare_bundles
+        removed = self._remove(entries)
+        entries |= self._left_over(entries, removed)
         files = [(path, content.distribution) for path, content in contents.items()]
-        builds = builds_record(gathered.record, files)
+        answers = with_answers(gathered.record.answers, self.situation.tools)
+        builds = builds_record(replace(gathered.record, answers=answers), files)
         recorded = self._recorded_already(entries, builds)
         if recorded is not None and not removed:
             self.writer.leave_as_it_is()
@@ -420,19 +549,19 @@ class _Done:
         requests = self.situation.requests
         exports = export_all(
             requests,
-            project=run.project,
+            owner=run.owner,
             settings=run.settings,
             lock=run.lock,
             store=store,
             placed=self.situation.placed,
-            files=entries,
+            files={path: entry for path, entry in entries.items() if not is_tool(path)},
             uv=run.uv,
             environment=run.environment,
         )
         return compose(
-            project=run.project.identity,
-            lock_name=run.project.lock_path.name,
-            lock=run.project.lock_path.read_bytes(),
+            project=run.owner.identity,
+            lock_name=run.owner.lock_path.name,
+            lock=run.owner.lock_path.read_bytes(),
             requests=self._requests(),
             distributions=entries,
             exports=exports,
@@ -447,6 +576,37 @@ class _Done:
             if path in states:
                 self.quick_check.record(path, states[path], entry.sha256, now=now)
         self.quick_check.keep({*manifest.files})
+
+
+def _with_tools(
+    contents: Mapping[ArchivePath, Content], tools: Tools | None
+) -> Mapping[ArchivePath, Content]:
+    return contents if tools is None else dict(sorted({**contents, **tools.contents}.items()))
+
+
+def _recorded_files(recorded: Manifest | None) -> tuple[ArchivePath, ...]:
+    """Return the recorded distributions; bundles are no distributions, and known by commit."""
+    if recorded is None:
+        return ()
+    return tuple(
+        path for path, (_, origin) in recorded.distributions.items() if origin.commit is None
+    )
+
+
+def _trees(store: Store) -> Path:
+    return store.directory / PARTIAL / SCRATCH
+
+
+@contextmanager
+def _scratch(store: Store) -> Iterator[None]:
+    """Have a place for repositories and source trees, and clear it away afterwards."""
+    directory = _trees(store)
+    with storing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _present(wanted: Wanted, arrived: Arrived) -> Present:

@@ -118,7 +118,8 @@ class Package:
     """A `[[package]]` entry. *position* is where it stands in the lock, from 0.
 
     *version* is missing for a source tree whose version is dynamic. *fork_markers* say for
-    which environments this one of several versions is.
+    which environments this one of several versions is, and *requires_python* what a pylock file
+    says beside them.
     """
 
     position: int
@@ -133,6 +134,7 @@ class Package:
     declares_groups: frozenset[NormalizedName]
     sdist: Distribution | None
     wheels: tuple[Distribution, ...]
+    requires_python: SpecifierSet | None = None
 
     @property
     def distributions(self) -> tuple[Distribution, ...]:
@@ -190,7 +192,10 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lock:
-    """A lock, read and checked. *document* is the TOML as it stands; *sha256* that of its bytes."""
+    """A lock, read and checked. *document* is the TOML as it stands; *sha256* that of its bytes.
+
+    The lock of a script has no root, even if a package lies beside it.
+    """
 
     version: int
     revision: int
@@ -201,6 +206,7 @@ class Lock:
     packages: tuple[Package, ...]
     sha256: str
     document: Mapping[str, Any] = field(repr=False, compare=False)
+    has_root: bool = True
 
     def named(self, name: NormalizedName) -> tuple[Package, ...]:
         """Return the packages of that name, in the lock's order."""
@@ -209,7 +215,7 @@ class Lock:
     @property
     def root(self) -> Package | None:
         """The package that lies beside the lock, if the workspace's root is a project."""
-        for package in self.packages:
+        for package in self.packages if self.has_root else ():
             match package.source:
                 case TreeSource(kind="editable" | "virtual", path=path) if path.text in (".", ""):
                     return package

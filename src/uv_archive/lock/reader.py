@@ -10,7 +10,7 @@ import hashlib
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
@@ -58,22 +58,33 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 def read_lock(path: Path) -> Lock:
     """Read the lock at *path*. Raises `LockError`, whose message names the place."""
+    return read_with(path, parse_lock, hint="Run `uv lock` first")
+
+
+def read_with(path: Path, parse: Callable[[bytes], Lock], *, hint: str) -> Lock:
+    """Read the lock at *path* with *parse*; *hint* says how to make one that is missing."""
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1)
     except FileNotFoundError as error:
-        raise LockError(f"There is no lock at `{path}`", hint="Run `uv lock` first") from error
+        raise LockError(f"There is no lock at `{path}`", hint=hint) from error
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise LockError(f"The lock `{path}` can't be read: {reason}") from error
     try:
-        return parse_lock(content)
+        return parse(content)
     except LockError as error:
         raise LockError(f"`{path}` can't be used: {error.message}", hint=error.hint) from error
 
 
 def parse_lock(content: bytes) -> Lock:
     """Read a lock from its bytes. Raises `LockError`."""
+    document = parse_document(content)
+    return _LockReader(Table(document), hashlib.sha256(content).hexdigest()).read()
+
+
+def parse_document(content: bytes) -> dict[str, Any]:
+    """Read the TOML of a lock of whatever kind. Raises `LockError`."""
     if len(content) > _LARGEST:
         raise LockError(f"it is larger than {_LARGEST // 2**20} MiB")
     try:
@@ -81,7 +92,7 @@ def parse_lock(content: bytes) -> Lock:
     except (ValueError, RecursionError) as error:
         raise LockError(f"it isn't TOML: {_first_line(error)}") from error
     _check_depth(document)
-    return _LockReader(Table(document), hashlib.sha256(content).hexdigest()).read()
+    return document
 
 
 def _check_depth(document: Mapping[str, Any]) -> None:
@@ -355,11 +366,12 @@ def _local_path(text: str) -> LocalPath:
 def _url_or_path(table: Table, key: str) -> Url | LocalPath:
     """uv takes a string for a URL if it begins with a scheme."""
     if _SCHEME.match(table.text(key)):
-        return table.parsed(key, _url_or_file)
+        return table.parsed(key, url_or_file)
     return table.parsed(key, _local_path)
 
 
-def _url_or_file(text: str) -> Url | LocalPath:
+def url_or_file(text: str) -> Url | LocalPath:
+    """Read a URL; one of a file is a path. Raises `ValueError`."""
     if text.startswith("file://"):
         return _local_path(unquote(urlsplit(text).path, errors="strict"))
     return Url.parse(text)
@@ -382,7 +394,7 @@ def _sdist(
             message = f"the lock names a file that can't be an sdist of `{name}`: {error}"
             raise table.fail(key, message) from error
         # A direct URL may end in anything, such as `v1.0.tar.gz`.
-        filename = _named_sdist(written, name, version, table, key)
+        filename = named_sdist(written, name, version, table, key)
     return _distribution(table, key, filename, location, source)
 
 
@@ -397,7 +409,7 @@ def _is_sdist(source: Source) -> bool:
             return False
 
 
-def _named_sdist(
+def named_sdist(
     written: str, name: NormalizedName, version: Version | None, table: Table, key: str
 ) -> SdistFilename:
     """Name an sdist by what the lock says of it, as its own name says nothing."""
@@ -437,7 +449,7 @@ def _location(table: Table, source: Source) -> tuple[str, Url | LocalPath]:
     match source:
         case RegistrySource(index=index):
             if "url" in table:
-                return "url", table.parsed("url", _url_or_file)
+                return "url", table.parsed("url", url_or_file)
             if isinstance(index, LocalPath):
                 # "path relative to the index": a flat directory of files.
                 return "path", LocalPath(f"{index.text}/{table.parsed('path', _local_path)}")

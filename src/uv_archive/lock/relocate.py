@@ -60,6 +60,17 @@ def relocate(
     return tomli_w.dumps(document).encode()
 
 
+def anchor(lock: Lock, *, project_root: Path) -> bytes:
+    """Return the lock as TOML for another directory: the project's own paths become absolute.
+
+    What it names of indexes, URLs and repositories stays.
+    """
+    anchoring = _Anchoring(lock, {}, project_root, _NOTHING, _NO_TREES)
+    document = dict(lock.document)
+    document["package"] = [anchoring.package(package) for package in lock.packages]
+    return tomli_w.dumps(document).encode()
+
+
 class _Relocation:
     """The new sources of a lock's packages, and the tables written with them."""
 
@@ -205,6 +216,15 @@ class _Relocation:
         if key in self._digests:
             entry["hash"] = str(self._digests[key])
         return entry
+
+
+class _Anchoring(_Relocation):
+    def _index(self, original: str) -> str:
+        return original
+
+    def _with_files(self, table: dict[str, Any], package: Package) -> dict[str, Any]:
+        del package
+        return table
 
 
 def _entries(table: Mapping[str, Any], package: Package) -> dict[str, Mapping[str, Any]]:

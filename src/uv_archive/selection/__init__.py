@@ -57,6 +57,8 @@ __all__ = [
 
 # Above this many ways to satisfy the conflicts, their markers are taken for true instead.
 _MOST_STARTS = 256
+# The minor versions of Python 3 that uv installs for, and those that may come.
+_MINORS = range(8, 40)
 _NO_OPTIONS = BuildOptions()
 
 
@@ -135,7 +137,8 @@ def representative_pythons(lock: Lock) -> tuple[Python, ...]:
     """Return the CPythons that a lock is plainly made for, oldest first, for want of a request.
 
     They are those that `requires-python` allows and that at least half of the packages with
-    wheels for single Pythons have wheels for.
+    wheels for single Pythons have wheels for. A lock without such wheels is made for all that
+    `requires-python` allows, and the oldest stands for them.
     """
     counted: Counter[int] = Counter()
     total = 0
@@ -154,8 +157,13 @@ def representative_pythons(lock: Lock) -> tuple[Python, ...]:
         for minor, count in sorted(counted.items())
         if 2 * count >= total
     )
+    every = (Python(major=3, minor=minor) for minor in _MINORS)
     boundaries = _boundaries(lock)
-    return tuple(p for p in pythons if patch_releases(p, boundaries, lock.requires_python))
+    allowed = [p for p in pythons if patch_releases(p, boundaries, lock.requires_python)]
+    if not allowed:
+        found = (p for p in every if patch_releases(p, boundaries, lock.requires_python))
+        allowed = [oldest] if (oldest := next(found, None)) else []
+    return tuple(allowed)
 
 
 class _Collected:

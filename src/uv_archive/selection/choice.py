@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uv_archive.filenames import WheelFilename
 from uv_archive.lock.model import Distribution, GitSource, Package, TreeSource
 from uv_archive.selection.model import BuildOptions
-from uv_archive.target import Target
+from uv_archive.target import Target, patch_releases
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ def choose(package: Package, target: Target, options: BuildOptions, *, first_par
     Of a *first_party* package, a member of the workspace, the tree is built in any case: "such
     as projects in the workspace, will still be built" (`uv help sync`, `--no-build`).
     """
+    requires = package.requires_python
+    if requires is not None and not patch_releases(target.python, (), requires):
+        return Missing(f"it requires Python {requires}")
     forbids_wheel = options.forbids_wheel(package.name)
     wheel = None if forbids_wheel else best_wheel(package, target)
     if wheel is not None:

@@ -93,17 +93,73 @@ class _Groups:
 def starting_point(lock: Lock, root: Root, include: Include) -> Starting:
     """Turn flags into roots, extras and groups, as `uv sync` does.
 
-    Raises `SelectionError` for a package, extra or group that doesn't exist.
+    Raises `SelectionError` for a package, extra or group that doesn't exist, and for a conflict
+    of what a member that is only a dependency would contribute.
     """
     groups = _Groups(include, root)
     roots = _roots(lock, root, include)
     alone = _only_project(lock, root, include)
     _check_names(lock, roots, alone, include)
-    return Starting(
+    starting = Starting(
         production=tuple(p.position for p in roots) if groups.production else (),
         extras={p.position: _extras(p, include) for p in roots} if groups.production else {},
         groups=_chosen_groups(lock, roots, alone, groups),
     )
+    if not include.takes_everything_of_a_kind:
+        _check_members(lock, starting, include, groups)
+    return starting
+
+
+def _check_members(lock: Lock, starting: Starting, include: Include, groups: _Groups) -> None:
+    """Raise `SelectionError` where the flags name conflicting items of the members reached.
+
+    uv looks at the flags alone, whatever the markers say and whether or not it would install
+    the item: a group of a member that is only a dependency counts. Source: uv's
+    `detect_conflicts` and `InstallTarget::packages`.
+    """
+
+    def asked(item: ConflictItem) -> bool:
+        if item.name is None:
+            return groups.production
+        if item.kind == "group":
+            return item.name in groups
+        chosen = include.all_extras or item.name in include.extras
+        return chosen and item.name not in include.no_extras
+
+    members = _reached_names(lock, starting)
+    for conflict in lock.conflicts:
+        together = [item for item in conflict if item.package in members and asked(item)]
+        if len(together) > 1:
+            items = " and ".join(
+                f"`{item.package}{f' {item.kind} {item.name}' if item.name else ''}`"
+                for item in together
+            )
+            raise SelectionError(
+                f"{items} conflict, and can't be installed together",
+                hint="Ask for one of them at a time; requests add up in the archive",
+            )
+
+
+def _reached_names(lock: Lock, starting: Starting) -> frozenset[NormalizedName]:
+    """Return the names of all packages that *starting* leads to, markers left aside."""
+    packages = lock.packages
+    queue: list[tuple[int, NormalizedName | None]] = [(p, None) for p in starting.production]
+    queue += [(p, extra) for p, extras in starting.extras.items() for extra in extras]
+    for owner, groups in starting.groups.items():
+        for group in groups if owner is not None else ():
+            for edge in packages[owner or 0].dependency_groups[group]:
+                queue += [(edge.package, extra) for extra in (None, *edge.extras)]
+    seen = set(queue)
+    while queue:
+        position, wanted = queue.pop()
+        found = packages[position]
+        edges = found.optional_dependencies.get(wanted, ()) if wanted else found.dependencies
+        for edge in edges:
+            for node in ((edge.package, extra) for extra in (None, *edge.extras)):
+                if node not in seen:
+                    seen.add(node)
+                    queue.append(node)
+    return frozenset(packages[position].name for position, _ in seen)
 
 
 def _roots(lock: Lock, root: Root, include: Include) -> tuple[Package, ...]:

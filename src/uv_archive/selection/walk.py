@@ -30,6 +30,7 @@ _Node = tuple[int, NormalizedName | None]
 # of which have to hold. `_ALWAYS` is reached unconditionally.
 _Conditions = frozenset[frozenset[Expression]]
 _ALWAYS: _Conditions = frozenset({frozenset()})
+_MOST_ALTERNATIVES = 64
 
 
 def reached(
@@ -258,7 +259,13 @@ def _both(conditions: _Conditions, expression: Expression | bool) -> _Conditions
 
 
 def _absorbed(conditions: _Conditions) -> _Conditions:
-    """Drop alternatives that ask for more than another one does."""
+    """Drop alternatives that ask for more than another one does.
+
+    Their number can double with every package on the way. Where no real lock has so many, they
+    are given up: what is then taken for reached may only activate too much.
+    """
+    if len(conditions) > _MOST_ALTERNATIVES:
+        return _ALWAYS
     return frozenset(one for one in conditions if not any(other < one for other in conditions))
 
 

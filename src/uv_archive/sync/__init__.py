@@ -8,13 +8,13 @@ requirements against the archive's metadata, before anything is changed.
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
-import tarfile
-import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import tomli_w
 from packaging.utils import NormalizedName, canonicalize_name
 
 from uv_archive.archive.disk import storing
@@ -27,6 +27,8 @@ from uv_archive.errors import (
     RequestError,
     StaleLockError,
     ToolError,
+    UnfinishedError,
+    UvArchiveError,
 )
 from uv_archive.lock.model import (
     Distribution,
@@ -38,70 +40,47 @@ from uv_archive.lock.model import (
     TreeSource,
     UrlSource,
 )
-from uv_archive.lock.reader import read_lock
-from uv_archive.lock.relocate import FileKey, relocate
+from uv_archive.lock.relocate import FileKey, anchor, relocate
+from uv_archive.owner import default_groups_of, lock_of, settings_of
 from uv_archive.project import Project, find_project, read_pyproject, tool_uv
-from uv_archive.scratch import Scratch, private_directory, scrubbed, write_scratch
+from uv_archive.request import Request
+from uv_archive.scratch import (
+    Scratch,
+    kept_settings,
+    private_directory,
+    scrubbed,
+    write_scratch,
+)
+from uv_archive.script import Script, find_script
 from uv_archive.selection import BuildOptions, Root, Selection, select
-from uv_archive.settings import Settings, read_settings
+from uv_archive.settings import Settings
 from uv_archive.sync.flags import SyncFlags, environment_path, parse_flags, with_environment
 from uv_archive.sync.installed import DirectUrl, installed, restore_direct_urls
+from uv_archive.sync.model import SyncReporter, SyncRequest, SyncResult
+from uv_archive.sync.pylock import sync_pylock
+from uv_archive.sync.refusals import refuse
+from uv_archive.sync.script import of_script, script_environment, without_active
 from uv_archive.sync.supply import (
     Supplied,
     Supply,
     absent,
+    archive_directory,
+    archived_lock,
     copy_verified,
     damaged,
     listed,
     open_supply,
 )
+from uv_archive.sync.unfinished import Marks, marks
+from uv_archive.sync.unpacking import unpack
+from uv_archive.sync.whole import Expected, find_short
 from uv_archive.target import Target, inspect_interpreter, platform_named
 from uv_archive.uv import Completed, Uv
 
 __all__ = ["SyncReporter", "SyncRequest", "SyncResult", "sync"]
 
-DEFAULT_ARCHIVE = Path("dist", "dependencies")
 # What keeps uv to the files it is given.
 _CLOSED = ("--frozen", "--offline", "--no-index")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SyncRequest:
-    """What a sync is asked for.
-
-    *arguments* are flags of `uv sync`, as given. *archive* is relative to *directory*, the
-    working directory; without one it is `dist/dependencies` below the workspace's root.
-    *only_locked* refuses files that no lock vouches for, *expect* an archive with another digest.
-    """
-
-    arguments: Sequence[str] = ()
-    archive: Path | None = None
-    directory: Path = field(default_factory=Path.cwd)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    only_locked: bool = False
-    expect: Digest | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SyncResult:
-    """How uv ended. *stdout* and *stderr* are what it hasn't already shown itself.
-
-    *distributions* were checked against the lock, *unlocked* (build requirements and wheels
-    built beforehand) against the archive's own metadata.
-    """
-
-    status: int
-    stdout: str = ""
-    stderr: str = ""
-    distributions: int = 0
-    unlocked: int = 0
-
-
-class SyncReporter:
-    """Hears what a sync does. Every method does nothing by default."""
-
-    def checking(self, files: int) -> None:
-        """Called before *files* files are hashed."""
 
 
 def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) -> SyncResult:
@@ -109,20 +88,29 @@ def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) 
 
     uv's exit status is passed through. Raises `RequestError` and its subclasses where the
     request can't be carried out, `DamagedArchiveError` for files that aren't what they should
-    be, and `StorageError`; all of them before the environment is changed.
+    be, and `StorageError`; all of them before the environment is changed. Afterwards every
+    distribution of the selection is compared with the archive's; `UnfinishedError` is raised for
+    those that can't be made whole.
     """
+    reporter = reporter or SyncReporter()
     flags = parse_flags(request.arguments)
-    if flags.script is not None:
-        raise RequestError("`sync --script` isn't supported yet")
     start = request.directory / (flags.directory or Path())
-    project = find_project(start / (flags.project or Path()))
-    lock = read_lock(project.lock_path)
-    archive = (
-        request.directory / request.archive if request.archive else project.root / DEFAULT_ARCHIVE
-    )
-    supply = open_supply(archive.absolute(), lock=lock, project=project, expect=request.expect)
+    if request.pylock is not None:
+        return sync_pylock(request, flags, start=start, uv=uv, reporter=reporter)
+    project: Project | Script
+    if flags.script is not None:
+        project = find_script(start / flags.script)
+    else:
+        project = find_project(start / (flags.project or Path()))
+    archive = archive_directory(request, project.root)
+    lock = _lock(request, project, archive, reporter)
+    supply = open_supply(archive, lock=lock, project=project, expect=request.expect)
     environment = environment_path(project.root, flags, request.environment, start=start)
-    with private_directory(environment) as private:
+    if isinstance(project, Script):
+        environment = script_environment(
+            project, uv=uv, flags=flags, variables=request.environment, start=start
+        )
+    with private_directory(environment) as private, marks(environment) as found:
         return _Sync(
             uv=uv,
             flags=flags,
@@ -130,13 +118,31 @@ def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) 
             project=project,
             lock=lock,
             supply=supply,
-            settings=read_settings(project.root, request.environment),
+            settings=settings_of(project, request.environment),
+            archived_lock=request.use_archived_lock,
             environment=environment,
             variables=request.environment,
             private=private,
             only_locked=request.only_locked,
-            reporter=reporter or SyncReporter(),
+            verify_install=request.verify_install,
+            marks=found,
+            reporter=reporter,
         ).run()
+
+
+def _lock(
+    request: SyncRequest, project: Project | Script, archive: Path, reporter: SyncReporter
+) -> Lock:
+    if not request.use_archived_lock:
+        return lock_of(project)
+    path = archived_lock(
+        archive,
+        identity=project.identity,
+        own=project.lock_path,
+        expect=request.expect,
+        reporter=reporter,
+    )
+    return lock_of(project, at=path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,11 +159,28 @@ class _Changes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Case:
+    """What there is to do: uv's *changes*, and of the *selection* the names to *install* anew.
+
+    *expected* are the distributions that have to be whole afterwards. *in_project* are the
+    arguments by which uv works on the project itself.
+    """
+
+    changes: _Changes
+    target: Target
+    selection: Selection
+    install: frozenset[NormalizedName]
+    expected: Sequence[Expected]
+    in_project: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Needed:
     """The files that a sync uses.
 
     *locked* and *built* wheels are installed or built from, *own* likewise, which are the
-    project's; *unpacked* are those of *locked* whose project lies in a subdirectory.
+    project's; *unpacked* are those of *locked* whose project lies in a subdirectory. *compared*
+    are wheels of what is already installed. *missing* are file names.
     """
 
     locked: Sequence[Supplied]
@@ -165,6 +188,9 @@ class _Needed:
     unpacked: Sequence[tuple[Package, Supplied]]
     built: Sequence[Supplied] = ()
     build_requirements: Sequence[Supplied] = ()
+    compared: Sequence[Supplied] = ()
+    missing: Sequence[str] = ()
+    causes: Sequence[UvArchiveError] = ()
 
     @property
     def unlocked(self) -> Sequence[Supplied]:
@@ -179,50 +205,213 @@ class _Sync:
     uv: Uv
     flags: SyncFlags
     start: Path
-    project: Project
+    project: Project | Script
     lock: Lock
     supply: Supply
     settings: Settings
+    archived_lock: bool
     environment: Path
     variables: Mapping[str, str]
     private: Path
     only_locked: bool
+    verify_install: bool
+    marks: Marks
     reporter: SyncReporter
 
     def run(self) -> SyncResult:
         if self.flags.locked:
             self._check_lock_is_current()
-        scratch = write_scratch(
-            self.project,
-            lock=self._relocated(),
-            directory=self.private,
-            settings=self.settings.options,
-        )
-        settings = ("--config-file", str(scratch.config_file))
-        in_project = ("--project", str(self.project.directory), *settings)
+        self._remove_half_made()
+        settings = self.private / "settings.toml"
+        with storing(settings):
+            settings.write_bytes(tomli_w.dumps(kept_settings(self.settings.options)).encode())
+        in_project = self._in_project(settings)
         asked = self._uv(
             (*self.flags.passed, *in_project, "--dry-run", "--output-format", "json"), capture=True
         )
         if asked.status != 0:
+            refuse([self.supply.contradiction] if self.supply.contradiction else [])
             # Extras that don't exist or that conflict, a Python that isn't there: uv has said it.
             return SyncResult(status=asked.status, stderr=asked.stderr)
-        changes = _changes(asked)
-        if changes.is_nothing:
-            return self._shown(in_project, scratch=None)
-        needed = self._needed(changes, in_project)
+        case = self._case(_changes(asked), in_project)
+        needed = self._needed(case, case.install)
         self._check(needed)
+        return replace(
+            self._carried_out(case, needed),
+            distributions=len(needed.locked),
+            unlocked=len(needed.unlocked),
+        )
+
+    def _carried_out(self, case: _Case, needed: _Needed) -> SyncResult:
         if self.flags.changes_nothing:
-            result = self._shown(in_project, scratch=None)
+            result = self._shown(case.in_project, scratch=None)
+            short = self._short(case)
+            if short:
+                self.reporter.short(short, repairing=False)
+                status = result.status or int("--check" in self.flags.output)
+                return replace(result, status=status, short=tuple(short))
+            return result
+        if case.changes.is_nothing:
+            result = self._shown(case.in_project, scratch=None)
         else:
-            result = self._install(scratch, needed)
-        return replace(result, distributions=len(needed.locked), unlocked=len(needed.unlocked))
+            self.marks.begin(case.install, creating=case.changes.python is None)
+            result = self._install(needed)
+        if result.status != 0:
+            return result
+        repaired = self._repair(case)
+        self.marks.end()
+        return replace(result, short=repaired)
+
+    # Whole or not at all
+
+    @property
+    def _thorough(self) -> bool:
+        """Whether hashes are compared: sizes say little after an interruption."""
+        return self.verify_install or bool(self.marks.left)
+
+    def _remove_half_made(self) -> None:
+        """Remove an environment that an earlier sync began to make, and put nothing into.
+
+        uv refuses to touch a directory that isn't an environment yet.
+        """
+        if not self.marks.left:
+            return
+        self.reporter.interrupted()
+        creating = any(mark.creating for mark in self.marks.left)
+        if creating and not self.flags.changes_nothing and not installed(self.environment):
+            with storing(self.environment, doing="removed"):
+                if self.environment.is_dir() and not self.environment.is_symlink():
+                    shutil.rmtree(self.environment)
+
+    def _case(self, changes: _Changes, in_project: Sequence[str]) -> _Case:
+        target = self._target(changes, in_project)
+        selection = self._selection(target)
+        install = changes.installs
+        if not changes.is_nothing:
+            install |= self._installed_again(selection, changes)
+        return _Case(
+            changes=changes,
+            target=target,
+            selection=selection,
+            install=install,
+            expected=tuple(self._expected(selection, install)),
+            in_project=in_project,
+        )
+
+    def _expected(
+        self, selection: Selection, install: frozenset[NormalizedName]
+    ) -> Iterator[Expected]:
+        wheels = {
+            selected.package.position: self._path(selected.distribution, selected.package)
+            for selected in selection.distributions
+            if selected.distribution.is_wheel
+        }
+        for package in selection.packages:
+            match package.source:
+                case TreeSource(kind="virtual"):
+                    continue
+                case _:
+                    yield Expected(
+                        name=package.name,
+                        version=package.version,
+                        wheel=wheels.get(package.position),
+                        required=package.name in install,
+                    )
+
+    def _path(self, distribution: Distribution, package: Package) -> Path | None:
+        """Return where a file is, if it is there: comparing sizes, the record may do instead."""
+        if isinstance(package.source, PathSource):
+            path = self.project.root / package.source.path.text
+        else:
+            supplied = self.supply.of(distribution)
+            if supplied is None:
+                return None
+            path = supplied.path
+        return path if path.is_file() else None
+
+    def _short(self, case: _Case) -> Mapping[NormalizedName, str]:
+        """Return what is installed and isn't whole, and what is wrong with it."""
+        expected = case.expected
+        if self.flags.changes_nothing:
+            expected = [replace(one, required=False) for one in expected]
+        with storing(self.environment, doing="read"):
+            short = find_short(
+                self.environment,
+                expected,
+                thorough=self._thorough,
+                signed="--no-installer-metadata" not in self.flags.passed,
+            )
+            there = installed(self.environment).keys()
+        begun = {name for mark in self.marks.left for name in mark.names}
+        unsure = {
+            one.name: "it was being installed when a sync was stopped"
+            for one in expected
+            # Of these the archive has no record to compare with.
+            if one.wheel is None and one.name in begun - case.install and one.name in there
+        }
+        return {**unsure, **short}
+
+    def _repair(self, case: _Case) -> tuple[NormalizedName, ...]:
+        """Install what is short again, from a cache of its own. Raises `UnfinishedError`."""
+        short = self._short(case)
+        if not short:
+            return ()
+        again = self._reinstalled(short, case.in_project)
+        faults = {name: fault for name, fault in short.items() if name in again}
+        if not faults:
+            return ()
+        self.reporter.short(faults, repairing=True)
+        needed = self._needed(case, again)
+        self._check(needed)
+        self.marks.begin(again, creating=False)
+        result = self._install(needed, again=sorted(again))
+        if result.status == 0:
+            case = replace(case, install=case.install | again)
+            faults = {n: fault for n, fault in self._short(case).items() if n in again}
+            if not faults:
+                return tuple(sorted(again))
+        raise UnfinishedError(
+            f"{len(faults)} of the distributions aren't whole, and installing them again didn't "
+            "help: " + "; ".join(f"`{name}`: {fault}" for name, fault in sorted(faults.items())),
+            hint=(result.stderr.strip() or None) if result.status else "Remove the environment",
+        )
+
+    def _reinstalled(
+        self, short: Iterable[NormalizedName], in_project: Sequence[str]
+    ) -> frozenset[NormalizedName]:
+        """Ask uv which of *short* it would install: flags may leave some as they are."""
+        report = ("--dry-run", "--output-format", "json")
+        asked = self._uv(
+            (*self.flags.passed, *in_project, *_reinstall(short), *report), capture=True
+        )
+        if asked.status != 0:
+            raise ToolError(f"uv can't say what it would install again: {asked.stderr.strip()}")
+        return _changes(asked).installs & frozenset(short)
 
     # Asking uv
 
-    def _uv(self, arguments: Sequence[str], *, capture: bool) -> Completed:
+    def _in_project(self, settings: Path) -> Sequence[str]:
+        """Return the arguments by which uv works on the project itself, with its own lock.
+
+        Where it has none, there is a scratch copy, with the archived lock as it is.
+        """
+        if not self.archived_lock:
+            return (*self.project.arguments, "--config-file", str(settings))
+        directory = self.private / "as-locked"
+        with storing(directory):
+            directory.mkdir()
+        return write_scratch(
+            self.project,
+            lock=anchor(self.lock, project_root=self.project.root),
+            directory=directory,
+            settings=self.settings.options,
+        ).arguments()
+
+    def _uv(self, arguments: Sequence[str], *, capture: bool, cache: str = "cache") -> Completed:
+        variables = {**self._variables, "UV_CACHE_DIR": str(self.private / cache)}
         return self.uv.run(
-            ["sync", *arguments, *_CLOSED],
-            environment=self._variables,
+            ["sync", *arguments, *_CLOSED, *self._active],
+            environment=variables,
             directory=self.start,
             capture=capture,
         )
@@ -230,22 +419,32 @@ class _Sync:
     @property
     def _variables(self) -> Mapping[str, str]:
         variables = scrubbed(self.variables)
-        variables["UV_PROJECT_ENVIRONMENT"] = str(self.environment)
+        if isinstance(self.project, Script):
+            variables = of_script(variables, self.environment)
+        else:
+            variables["UV_PROJECT_ENVIRONMENT"] = str(self.environment)
         # Beside the environment, so that files can be linked; uv trusts what lies in a cache, so
         # nobody else may have written there, and it doesn't outlive the sync.
         variables["UV_CACHE_DIR"] = str(self.private / "cache")
         return variables
 
+    @property
+    def _active(self) -> Sequence[str]:
+        # uv's own place for a script's environment is in the cache, which here is another one.
+        return ("--active",) if isinstance(self.project, Script) and not self.flags.active else ()
+
     def _check_lock_is_current(self) -> None:
+        if self.archived_lock:
+            raise RequestError("`--locked` and `--use-archived-lock` exclude each other")
         checked = self.uv.run(
-            ["lock", "--check", "--offline", "--project", str(self.project.directory)],
+            ["lock", "--check", "--offline", *self.project.arguments],
             environment=self.variables,
             directory=self.start,
         )
         if checked.status != 0:
-            said = (checked.stderr.strip().splitlines() or ["uv said nothing"])[-1]
+            # What uv says then is that it can't resolve anew without a network.
             raise StaleLockError(
-                f"`{self.project.lock_path}` isn't up to date: {said}",
+                f"`{self.project.lock_path}` isn't up to date with `{_source_of(self.project)}`",
                 hint="Run `uv lock` and `uv-archive download`, where there is a network",
             )
 
@@ -261,9 +460,12 @@ class _Sync:
         """Ask uv which Python it would make the environment with."""
         asked = self.flags.python or self.variables.get("UV_PYTHON")
         python = [*self.flags.python_choice, *([asked] if asked else [])]
+        where = ["--system", *in_project]
+        if isinstance(self.project, Script):
+            where = ["--no-project", *in_project[-2:]] if asked else [*in_project]
         found = self.uv.run(
-            ["python", "find", "--system", "--offline", *in_project, *python],
-            environment=self._variables,
+            ["python", "find", "--offline", *where, *python],
+            environment=without_active(self._variables),
             directory=self.start,
         )
         if found.status != 0:
@@ -272,23 +474,37 @@ class _Sync:
 
     # What is needed
 
-    def _needed(self, changes: _Changes, in_project: Sequence[str]) -> _Needed:
-        target = self._target(changes, in_project)
-        selection = self._selection(target)
-        names = changes.installs | self._installed_again(selection, changes)
-        packages = [package for package in selection.packages if package.name in names]
-        self._refuse_git(packages)
-        gaps = [gap for gap in selection.gaps if gap.package.name in names]
-        if gaps:
-            raise CoverageError(f"The lock has no file of {listed(map(str, gaps))}")
+    def _needed(self, case: _Case, install: frozenset[NormalizedName]) -> _Needed:
+        """Return the files that installing *install* takes, and what stands in its way."""
+        packages = [package for package in case.selection.packages if package.name in install]
         builds = any(_is_built(package) for package in packages) or any(
-            build.package.name in names for build in selection.builds
+            build.package.name in install for build in case.selection.builds
         )
-        return replace(
-            self._supplied(selection, names, target),
+        needed = replace(
+            self._supplied(case.selection, install),
             built=[w for p in packages if p.sdist for w in self.supply.built_wheels(p)],
             build_requirements=self._build_requirements() if builds else (),
         )
+        if self._thorough:
+            needed = self._with_compared(needed, case, install)
+        causes: list[UvArchiveError | None] = [
+            self.supply.contradiction,
+            self._git_cause(packages),
+            self._gaps_cause(case.selection, install),
+            self._missing_cause(needed.missing, case.target),
+        ]
+        found = [cause for cause in causes if cause is not None]
+        return replace(needed, causes=[*found, *needed.causes])
+
+    def _with_compared(
+        self, needed: _Needed, case: _Case, install: frozenset[NormalizedName]
+    ) -> _Needed:
+        """Add the wheels of what is installed already and is compared with them."""
+        there = installed(self.environment).keys() - install - case.changes.uninstalls
+        more = self._supplied(case.selection, frozenset(there))
+        compared = [s for s in (*more.locked, *more.own) if s.path.suffix == ".whl"]
+        missing = [name for name in more.missing if name.endswith(".whl")]
+        return replace(needed, compared=compared, missing=[*needed.missing, *missing])
 
     def _build_requirements(self) -> Sequence[Supplied]:
         return [file for files in self.supply.build_requirements.values() for file in files]
@@ -299,8 +515,11 @@ class _Sync:
         no_binary, no_build = "no-binary-package", "no-build-package"
         return select(
             self.lock,
-            root=Root(project=self.project.name, default_groups=self.project.default_groups),
-            include=with_environment(self.flags.include, self.variables),
+            root=Root(
+                project=self.project.name,
+                default_groups=default_groups_of(self.project, self.project.name),
+            ),
+            include=with_environment(self.flags.include, self._variables),
             targets=[target],
             options=BuildOptions(
                 no_binary=options.no_binary or settings.is_set("no-binary"),
@@ -324,36 +543,51 @@ class _Sync:
             if isinstance(package.source, UrlSource) and package.name in there
         )
 
-    def _refuse_git(self, packages: Sequence[Package]) -> None:
+    def _git_cause(self, packages: Sequence[Package]) -> UvArchiveError | None:
         found = [str(package) for package in packages if isinstance(package.source, GitSource)]
-        if found:
-            raise RequestError(
-                f"`sync` doesn't support git sources yet, and needs {listed(found)}",
-                hint="Leave them out with `--no-install-package`",
-            )
+        if not found:
+            return None
+        return RequestError(
+            f"`sync` doesn't support git sources yet, and needs {listed(found)}",
+            hint="Leave them out with `--no-install-package`",
+        )
 
-    def _supplied(
-        self, selection: Selection, names: frozenset[NormalizedName], target: Target
-    ) -> _Needed:
+    def _gaps_cause(
+        self, selection: Selection, install: frozenset[NormalizedName]
+    ) -> UvArchiveError | None:
+        gaps = [str(gap) for gap in selection.gaps if gap.package.name in install]
+        return CoverageError(f"The lock has no file of {listed(gaps)}") if gaps else None
+
+    def _supplied(self, selection: Selection, names: frozenset[NormalizedName]) -> _Needed:
         locked, own, unpacked, missing = [], [], [], []
+        causes: list[UvArchiveError] = []
         for selected in selection.distributions:
             package, distribution = selected.package, selected.distribution
             if package.name not in names:
                 continue
             if isinstance(package.source, PathSource):
-                own.append(self._own_file(distribution, package.source))
+                try:
+                    own.append(self._own_file(distribution, package.source))
+                except ProjectError as error:
+                    causes.append(error)
                 continue
             supplied = self.supply.of(distribution)
             if supplied is None:
-                missing.append(str(distribution.filename))
+                # What differs from lock to lock has been named as that.
+                if package.name not in self.supply.differing:
+                    missing.append(str(distribution.filename))
                 continue
             locked.append(supplied)
             if isinstance(package.source, UrlSource) and package.source.subdirectory:
                 unpacked.append((package, supplied))
-        missing.extend(supplied.name for supplied in absent(locked))
-        if missing:
-            self._report_missing(missing, target)
-        return _Needed(locked=locked, own=own, unpacked=unpacked)
+        gone = [supplied.name for supplied in absent(locked)]
+        return _Needed(
+            locked=[supplied for supplied in locked if supplied.name not in gone],
+            own=own,
+            unpacked=unpacked,
+            missing=[*missing, *gone],
+            causes=causes,
+        )
 
     def _own_file(self, distribution: Distribution, source: PathSource) -> Supplied:
         path = self.project.root / source.path.text
@@ -366,34 +600,52 @@ class _Sync:
         name = str(distribution.filename)
         return Supplied(name=name, path=path, digest=digest, locked=digest.is_secure)
 
-    def _report_missing(self, missing: Sequence[str], target: Target) -> None:
+    def _missing_cause(self, missing: Sequence[str], target: Target) -> UvArchiveError | None:
+        if not missing:
+            return None
         command = ["uv-archive", "download", "-o", str(self.supply.directory)]
         command += ["--python", f"{target.python.major}.{target.python.minor}"]
         command += ["--python-platform", target.platform.name, *self.flags.selecting]
-        raise ArchiveError(
-            f"`{self.supply.directory}` lacks {len(missing)} of the files that this sync needs: "
-            f"{listed(missing)}",
-            hint=f"Where there is a network, run `{' '.join(command)}`",
+        return ArchiveError(
+            f"`{self.supply.directory}` lacks {len(missing)} of the files that this sync needs "
+            f"for {target.label}: {listed(missing)}{self._made_for}",
+            hint=f"Where there is a network, run `{shlex.join(command)}`",
         )
 
+    @property
+    def _made_for(self) -> str:
+        requests = [str(Request.from_record(one)) for one in self.supply.manifest.requests]
+        return f". It was made for {listed(requests)}" if requests else ""
+
     def _check(self, needed: _Needed) -> None:
-        files = [*needed.locked, *needed.own, *needed.built]
-        self.reporter.checking(len(files))
+        """Hash the files that are *needed*. Raises everything that stands in the way, at once."""
+        files = [*needed.locked, *needed.own, *needed.built, *needed.compared]
+        if files or needed.build_requirements:
+            self.reporter.checking(len(files))
         wrong = [supplied.path for supplied in damaged(files)]
         wrong += self._fill_view(needed.build_requirements)
+        causes = list(needed.causes)
         if wrong:
-            raise DamagedArchiveError(
-                f"{len(wrong)} of the files that this sync needs aren't what they should be: "
-                f"{listed(str(path) for path in wrong)}",
-                hint="Nothing was changed. Copy the archive again, or repair it with "
-                "`uv-archive download`",
+            changed = (
+                "Nothing was changed. Copy the archive again, or repair it with "
+                "`uv-archive download`"
+            )
+            causes.append(
+                DamagedArchiveError(
+                    f"{len(wrong)} of the files that this sync needs aren't what they should be: "
+                    f"{listed(str(path) for path in wrong)}",
+                    hint=changed,
+                )
             )
         if self.only_locked and needed.unlocked:
             names = sorted(supplied.name for supplied in needed.unlocked)
-            raise RequestError(
-                f"The lock doesn't vouch for {listed(names)}, which this sync needs",
-                hint="Without `--only-locked` they are checked against the archive's metadata",
+            causes.append(
+                RequestError(
+                    f"The lock doesn't vouch for {listed(names)}, which this sync needs",
+                    hint="Without `--only-locked` they are checked against the archive's metadata",
+                )
             )
+        refuse(causes)
 
     # Doing it
 
@@ -440,25 +692,44 @@ class _Sync:
     def _unpacked(self, package: Package) -> Path:
         return self.private / "trees" / str(package.position)
 
-    def _install(self, scratch: Scratch, needed: _Needed) -> SyncResult:
+    def _install(self, needed: _Needed, *, again: Sequence[NormalizedName] = ()) -> SyncResult:
+        """Let uv install over the scratch copy; what is installed *again* isn't shown."""
+        scratch = write_scratch(
+            self.project,
+            lock=self._relocated(),
+            directory=self.private,
+            settings=self.settings.options,
+        )
         for package, supplied in needed.unpacked:
             self._unpack(package, supplied)
         names = sorted(self.supply.build_requirements.keys() & self._sourced())
         arguments = [*scratch.arguments(), "--find-links", str(self._view)]
+        arguments += self._python_of_script(scratch)
         arguments += [part for name in names for part in ("--no-sources-package", name)]
         try:
+            if again:
+                return self._quietly((*arguments, *_reinstall(again)), scratch=scratch)
             return self._shown(arguments, scratch=scratch)
         finally:
             self._restore_direct_urls()
 
+    def _python_of_script(self, scratch: Scratch) -> Sequence[str]:
+        """Name the Python of an environment to be made, which lies far from `.python-version`."""
+        if not isinstance(self.project, Script) or self.flags.python or self.environment.exists():
+            return ()
+        in_project = (*self.project.arguments, "--config-file", str(scratch.config_file))
+        return ("--python", str(self._python_to_be(in_project)))
+
     def _unpack(self, package: Package, supplied: Supplied) -> None:
         """Unpack a copy whose bytes were checked while they were copied."""
+        if self._unpacked(package).exists():
+            return
         copies = self.private / "sdists"
         copies.mkdir(exist_ok=True)
         with storing(copies):
             if not copy_verified(supplied, copies):
                 raise DamagedArchiveError(f"`{supplied.path}` has changed while it was in use")
-        _unpack(copies / supplied.name, self._unpacked(package))
+        unpack(copies / supplied.name, self._unpacked(package))
 
     def _sourced(self) -> set[NormalizedName]:
         """Return the names that some source tree has a `tool.uv.sources` entry for.
@@ -491,6 +762,10 @@ class _Sync:
             stderr=translate(finished.stderr),
         )
 
+    def _quietly(self, arguments: Sequence[str], *, scratch: Scratch) -> SyncResult:
+        finished = self._uv((*self.flags.passed, *arguments), capture=True, cache="second-cache")
+        return SyncResult(status=finished.status, stderr=scratch.translate(finished.stderr))
+
     def _restore_direct_urls(self) -> None:
         urls = {
             package.name: DirectUrl(
@@ -501,6 +776,14 @@ class _Sync:
         }
         with storing(self.environment):
             restore_direct_urls(self.environment, urls)
+
+
+def _reinstall(names: Iterable[NormalizedName]) -> tuple[str, ...]:
+    return tuple(part for name in sorted(names) for part in ("--reinstall-package", name))
+
+
+def _source_of(project: Project | Script) -> str:
+    return project.path.name if isinstance(project, Script) else "pyproject.toml"
 
 
 def _is_built(package: Package) -> bool:
@@ -528,27 +811,3 @@ def _changes(asked: Completed) -> _Changes:
         uninstalls=frozenset(name for name, action in changes if action == "uninstalled"),
         python=python,
     )
-
-
-def _without_time(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
-    # As uv unpacks: sdists may have times that a wheel, a ZIP file, can't hold.
-    return tarfile.data_filter(member, path).replace(mtime=None, deep=False)  # type: ignore[arg-type]
-
-
-def _unpack(archive: Path, directory: Path) -> None:
-    """Unpack an sdist into *directory*, without its one directory at the top."""
-    temporary = directory.with_name(f"{directory.name}.unpacking")
-    temporary.mkdir(parents=True)
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as members:
-                members.extractall(temporary)  # noqa: S202 - verified; it drops `..`
-        else:
-            with tarfile.open(archive) as members:
-                members.extractall(temporary, filter=_without_time)  # noqa: S202 - filtered
-        tops = list(temporary.iterdir())
-        (tops[0] if len(tops) == 1 and tops[0].is_dir() else temporary).rename(directory)
-    except (tarfile.TarError, zipfile.BadZipFile, OSError) as error:
-        raise DamagedArchiveError(f"`{archive}` can't be unpacked: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -128,7 +128,7 @@ FLAGS: tuple[Flag, ...] = (
     _here("--project", value=True, why="chooses the project, as in uv"),
     _here("--directory", value=True, why="where relative paths and the search for the project "
           "begin, as in uv"),
-    _here("--script", value=True, why="not supported yet: refused"),
+    _here("--script", value=True, why="installs for a script with requirements of its own, as in uv"),
     _here("--locked", why="asks uv first whether the project's own lock is up to date"),
     _here("--frozen", why="always so"),
     _here("--no-locked", why="no effect: the lock is never changed"),
@@ -258,6 +258,36 @@ def parse_flags(arguments: Sequence[str]) -> SyncFlags:
     for one in given:
         flags = _interpreted(flags, one)
     return flags
+
+
+# What `uv pip sync` takes and means as `uv sync` does.
+_OF_PYLOCK = frozenset(
+    {
+        *("--reinstall", "--no-reinstall", "--reinstall-package", "--link-mode"),
+        *("--compile-bytecode", "--no-compile-bytecode", "--config-setting"),
+        *("--config-settings-package", "--no-build-isolation", "--build-isolation"),
+        *("--python-platform", "--no-sources-package"),
+    }
+)
+# What a selection from a pylock file understands.
+_SELECTING_OF_PYLOCK = _SELECTING - {"--package", "--all-packages"} | {"--no-all-extras"}
+
+
+def flags_for_pylock(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return those of *arguments* that `uv pip sync` gets for a pylock file.
+
+    Raises `RequestError` for those that mean nothing there.
+    """
+    passed: list[str] = []
+    for one in _given(arguments):
+        of_pip = one.name in _OF_PYLOCK or _fate(one) is Fate.OUTPUT
+        heeded = one.name in {*_SELECTING_OF_PYLOCK, "--python", "--active", "--no-active"}
+        if one.name in {"--script", "--project"} or not (
+            of_pip or heeded or _fate(one) is Fate.INTERPRETED
+        ):
+            raise RequestError(f"`{one.name}` has no meaning for a pylock file")
+        passed.extend(one.text if of_pip else ())
+    return tuple(passed)
 
 
 def _is_refused(one: Given) -> bool:

@@ -24,11 +24,12 @@ from uv_archive.archive.manifest import (
     from_json,
 )
 from uv_archive.digest import Digest
-from uv_archive.errors import ArchiveError, LockError
+from uv_archive.errors import ArchiveError, DamagedArchiveError, LockError, RequestError
 from uv_archive.lock.model import Distribution, Lock, Package
-from uv_archive.lock.reader import read_lock
-from uv_archive.project import Project
+from uv_archive.owner import Owner, lock_of
+from uv_archive.sync.model import SyncReporter, SyncRequest
 
+_DEFAULT_ARCHIVE = Path("dist", "dependencies")
 _CHUNK = 1024 * 1024
 _MOST_NAMED = 10
 
@@ -45,9 +46,11 @@ class Supplied:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supply:
-    """An archive that is for the lock at hand.
+    """What an archive has of the lock at hand.
 
-    *build_requirements* has files by name, *built* has wheels by the sha256 of their sdist.
+    *build_requirements* has files by name, *built* has wheels by the sha256 of their sdist. With
+    a *contradiction* the archive is of another state of the lock, in which the *differing*
+    packages aren't the same, and mustn't be installed from.
     """
 
     directory: Path
@@ -55,6 +58,8 @@ class Supply:
     places: Mapping[Distribution, ArchivePath]
     build_requirements: Mapping[NormalizedName, Sequence[Supplied]]
     built: Mapping[str, Sequence[Supplied]]
+    contradiction: ArchiveError | None = None
+    differing: frozenset[str] = frozenset()
 
     def of(self, distribution: Distribution) -> Supplied | None:
         """Return the archive's file for *distribution*, if it recorded one.
@@ -63,7 +68,7 @@ class Supply:
         """
         path = self.places[distribution]
         entry = self.manifest.files.get(path)
-        if entry is None:
+        if entry is None or (self.contradiction and _is_another(entry, distribution.digest)):
             return None
         return _supplied(self.directory, path, entry, distribution.digest)
 
@@ -73,12 +78,53 @@ class Supply:
         return self.built.get(sdist.digest.hex, ()) if sdist else ()
 
 
-def open_supply(
-    directory: Path, *, lock: Lock, project: Project, expect: Digest | None = None
-) -> Supply:
-    """Read the archive in *directory*, and check that it is for *lock*.
+def archive_directory(request: SyncRequest, root: Path) -> Path:
+    """Return where the archive is: by default below *root*."""
+    named = request.archive
+    return ((request.directory / named) if named else root / _DEFAULT_ARCHIVE).absolute()
 
-    *expect* is what the archive's digest has to be. Raises `ArchiveError` and `StorageError`.
+
+def archived_lock(
+    directory: Path, *, identity: str, own: Path, expect: Digest | None, reporter: SyncReporter
+) -> Path:
+    """Return where the archive in *directory* has the lock that isn't at *own*.
+
+    Raises `RequestError` where there is a lock at *own*, `ArchiveError` where the archive isn't
+    that of *identity* or of another kind of lock, and `DamagedArchiveError`.
+    """
+    if own.exists():
+        raise RequestError(
+            f"There is a lock at `{own}`, and `--use-archived-lock` is for where there is none",
+            hint="Leave the flag out",
+        )
+    manifest = _read_manifest(directory)
+    path = manifest.lock.path
+    if manifest.project != identity or path.rpartition("/")[2] != own.name:
+        raise ArchiveError(
+            f"`{directory}` is the archive of `{manifest.project}`, not of `{identity}`"
+        )
+    entry = manifest.files.get(path)
+    content = read_plain(directory / path, limit=LARGEST)
+    if entry is None or content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise DamagedArchiveError(
+            f"`{directory / path}` isn't what the archive recorded",
+            hint="Nothing was changed. Copy the archive again",
+        )
+    if expect is None:
+        reporter.warning(
+            f"The lock is the archive's own, `{path}`, and nothing vouches for it",
+            "`--expect` compares the archive with the digest that `download` printed",
+        )
+    return directory / path
+
+
+def open_supply(
+    directory: Path, *, lock: Lock, project: Owner, expect: Digest | None = None
+) -> Supply:
+    """Read the archive in *directory*, and compare it with *lock*.
+
+    *expect* is what the archive's digest has to be. Raises `ArchiveError` where it is another
+    project's or isn't the one expected, and `StorageError`.
     """
     manifest = _read_manifest(directory)
     if expect is not None and expect != Digest("sha256", manifest.digest):
@@ -86,8 +132,9 @@ def open_supply(
             f"The archive in `{directory}` has the digest sha256:{manifest.digest}, not {expect}",
             hint="It was changed on the way, or it is another one: copy it again",
         )
+    contradiction, differing = None, frozenset[str]()
     if manifest.lock.sha256 != lock.sha256:
-        _check_same(directory, manifest, lock=lock, project=project)
+        contradiction, differing = _contradiction(directory, manifest, lock=lock, project=project)
     places = place(lock)
     digests = {path: distribution.digest for distribution, path in places.items()}
     requirements: defaultdict[NormalizedName, list[Supplied]] = defaultdict(list)
@@ -105,7 +152,13 @@ def open_supply(
         places=places,
         build_requirements=requirements,
         built=built,
+        contradiction=contradiction,
+        differing=differing,
     )
+
+
+def _is_another(entry: Entry, digest: Digest | None) -> bool:
+    return digest is not None and digest.algorithm == "sha256" and digest.hex != entry.sha256
 
 
 def _supplied(directory: Path, path: ArchivePath, entry: Entry, digest: Digest | None) -> Supplied:
@@ -129,8 +182,10 @@ def _read_manifest(directory: Path) -> Manifest:
     return from_json(content)
 
 
-def _check_same(directory: Path, manifest: Manifest, *, lock: Lock, project: Project) -> None:
-    """Raise `ArchiveError` unless the two locks name the same files, in other words.
+def _contradiction(
+    directory: Path, manifest: Manifest, *, lock: Lock, project: Owner
+) -> tuple[ArchiveError | None, frozenset[str]]:
+    """Say in what the two locks differ, unless they name the same files in other words.
 
     A checkout may have changed the ends of lines, and a newer uv adds keys.
     """
@@ -140,18 +195,21 @@ def _check_same(directory: Path, manifest: Manifest, *, lock: Lock, project: Pro
         )
     hint = "Run `uv-archive download` again with this lock, where there is a network"
     try:
-        archived = read_lock(directory / manifest.lock.path)
+        archived = lock_of(project, at=directory / manifest.lock.path)
     except LockError as error:
         message = f"`{directory}` is for another state of `{project.lock_path}`"
-        raise ArchiveError(message, hint=hint) from error
+        message += f", and its copy can't be read: {error.message}"
+        return ArchiveError(message, hint=hint), frozenset()
     differing = sorted(_contents(archived) ^ _contents(lock))
-    if differing:
-        names = dict.fromkeys(f"{name} {version}".rstrip() for name, version, *_ in differing)
-        raise ArchiveError(
-            f"`{directory}` is for another state of `{project.lock_path}`; "
-            f"these differ: {listed(names)}",
-            hint=hint,
-        )
+    if not differing:
+        return None, frozenset()
+    names = dict.fromkeys(f"{name} {version}".rstrip() for name, version, *_ in differing)
+    contradiction = ArchiveError(
+        f"`{directory}` is for another state of `{project.lock_path}`; "
+        f"these differ: {listed(names)}",
+        hint=hint,
+    )
+    return contradiction, frozenset(name for name, *_ in differing)
 
 
 def _contents(lock: Lock) -> set[tuple[str, ...]]:

@@ -1,0 +1,161 @@
+"""Marks of syncs under way: what is left of one that was killed says that nothing is sure.
+
+A mark is durable before the first change, and is removed after the last check. It lies beside
+the environment, which uv may remove and make anew; where nothing can be written there, in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from packaging.utils import InvalidName, NormalizedName, canonicalize_name
+
+from uv_archive.archive.disk import read_plain, storing, sync_directory, sync_file
+from uv_archive.errors import ArchiveError
+
+if sys.platform != "win32":
+    import fcntl
+
+_SUFFIX = ".mark"
+_LARGEST = 16 * 1024 * 1024
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_TEXT = """\
+# `uv-archive sync` is changing the environment here or, if none is running, was stopped while it
+# did. Run it again: it compares every file, and installs again what isn't whole.
+"""
+# Written in place of a name: the environment was being made.
+_CREATING = "*"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """What an earlier sync left: it was about to install *names*, and maybe to make it all."""
+
+    path: Path
+    names: frozenset[NormalizedName]
+    creating: bool
+
+
+@dataclass(kw_only=True, slots=True)
+class Marks:
+    """The marks at an environment: those *left* by syncs that ended early, and our own."""
+
+    environment: Path
+    left: Sequence[Mark]
+    _own: list[Path] = field(default_factory=list)
+    _held: ExitStack = field(default_factory=ExitStack)
+
+    def begin(self, names: Iterable[NormalizedName], *, creating: bool) -> None:
+        """Mark the environment durably, before anything in it is changed.
+
+        Raises `StorageError`.
+        """
+        lines = [*([_CREATING] if creating else []), *sorted(names)]
+        content = (_TEXT + "".join(f"{line}\n" for line in lines)).encode()
+        with storing(self.environment.parent):
+            try:
+                self._write(_beside(self.environment), content)
+            except OSError as error:
+                if error.errno not in _NOT_OURS or not self.environment.is_dir():
+                    raise
+                self._write(_inside(self.environment), content)
+
+    def end(self) -> None:
+        """Remove our own marks and those of earlier syncs: everything was found whole."""
+        paths = [*self._own, *(mark.path for mark in self.left)]
+        self._held.close()
+        for path in paths:
+            with suppress(OSError):
+                path.unlink()
+        for directory in {path.parent for path in paths}:
+            _remove(directory)
+        self._own.clear()
+
+    def _write(self, directory: Path, content: bytes) -> None:
+        directory.mkdir(exist_ok=True)
+        # git would show what is new in a working tree, and some versions are made from that.
+        (directory / ".gitignore").write_text("*\n")
+        # What is there of it before it is complete says enough: nothing has been changed then.
+        descriptor, path = tempfile.mkstemp(suffix=_SUFFIX, dir=directory)
+        file = self._held.enter_context(os.fdopen(descriptor, "wb"))
+        _hold(file)
+        self._own.append(Path(path))
+        file.write(content)
+        file.flush()
+        sync_file(descriptor)
+        sync_directory(directory)
+        sync_directory(directory.parent)
+
+
+@contextmanager
+def marks(environment: Path) -> Iterator[Marks]:
+    """Find what earlier syncs left at *environment*; a mark that isn't ended stays.
+
+    Those of syncs that are still running aren't counted. Raises `StorageError`.
+    """
+    found = Marks(environment=environment, left=tuple(_left(environment)))
+    with found._held:  # noqa: SLF001 - its own class's neighbour
+        yield found
+
+
+def _beside(environment: Path) -> Path:
+    return environment.parent / f".uv-archive-{environment.name}.unfinished"
+
+
+def _inside(environment: Path) -> Path:
+    return environment / ".uv-archive.unfinished"
+
+
+def _left(environment: Path) -> Iterator[Mark]:
+    for directory in (_beside(environment), _inside(environment)):
+        for path in sorted(directory.glob(f"*{_SUFFIX}")):
+            if not _is_held(path):
+                yield _read(path)
+
+
+def _read(path: Path) -> Mark:
+    try:
+        content = read_plain(path, limit=_LARGEST) or b""
+    except ArchiveError:
+        content = b""
+    lines = [line for line in content.decode(errors="replace").splitlines() if line[:1] != "#"]
+    return Mark(path=path, names=frozenset(_names(lines)), creating=_CREATING in lines)
+
+
+def _names(lines: Iterable[str]) -> Iterator[NormalizedName]:
+    for line in lines:
+        with suppress(InvalidName):
+            yield canonicalize_name(line, validate=True)
+
+
+def _remove(directory: Path) -> None:
+    with suppress(OSError):
+        if [entry.name for entry in directory.iterdir()] == [".gitignore"]:
+            (directory / ".gitignore").unlink()
+            directory.rmdir()
+
+
+def _hold(file: IO[bytes]) -> None:
+    """Lock a mark for as long as this process lives, where the file system can."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_held(path: Path) -> bool:
+    if sys.platform == "win32":
+        return False  # a file that somebody has open can't be removed there
+    with suppress(OSError), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -1,0 +1,311 @@
+"""Whether what is installed is whole: each distribution against the archive's wheel of it.
+
+Specifications: recording installed projects; binary distribution format.
+
+uv takes the presence of a `.dist-info` directory for the whole distribution, and makes it visible
+before the last file is there. So every file is looked at: that it is there, how large it is
+and, where a check is thorough, what is in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import hashlib
+import os
+import posixpath
+import re
+import stat
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from uv_archive.sync.record import Row, read_record, record_of_wheel
+
+# Written by installers; what a wheel has in their place counts for nothing.
+_INSTALLERS_OWN = frozenset(
+    {
+        *("RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED"),
+        *("direct_url.json", "uv_cache.json", "uv_build.json"),
+    }
+)
+_CHUNK = 1024 * 1024
+# uv takes this script of a wheel of pip for one of another Python, and makes its own.
+_VERSIONED_PIP = re.compile(r"pip3\.\d+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expected:
+    """A distribution that an environment should have.
+
+    *wheel* is the archive's, which it was installed from. Without one it was built on this
+    machine, and has to agree with the environment's own record of it. Without *required* it may
+    be missing altogether: then it wasn't asked for.
+    """
+
+    name: NormalizedName
+    version: Version | None
+    wheel: Path | None
+    required: bool = True
+
+
+def find_short(
+    environment: Path, expected: Iterable[Expected], *, thorough: bool, signed: bool
+) -> Mapping[NormalizedName, str]:
+    """Return what isn't whole in *environment*, and of each the first thing that is wrong.
+
+    Files are looked for and their sizes compared, or with *thorough* their hashes. Files that
+    nobody expects aren't noticed. A file that several distributions bring may be any of theirs.
+    *signed* says that uv writes `INSTALLER` and the like, as it does unless it is told not to.
+    """
+    look = _Look(environment=environment, thorough=thorough, signed=signed)
+    found = ((one.name, look.fault(one)) for one in expected)
+    return {name: fault for name, fault in found if fault is not None}
+
+
+def dist_infos(environment: Path) -> Mapping[NormalizedName, tuple[Path, ...]]:
+    """Return the `.dist-info` directories in *environment* by name: as a rule one of each."""
+    found: defaultdict[NormalizedName, dict[str, Path]] = defaultdict(dict)
+    # `lib64` is a link to `lib` on most systems, and the same directory then.
+    for pattern in ("lib*/*/site-packages", "Lib/site-packages"):
+        for site in sorted(environment.glob(pattern), reverse=True):
+            for info in site.glob("*.dist-info"):
+                name = canonicalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0])
+                found[name][info.name] = info
+    return {name: tuple(paths.values()) for name, paths in found.items()}
+
+
+@dataclass(kw_only=True)
+class _Look:
+    """One look at an environment. Texts, not paths: there are tens of thousands of files."""
+
+    environment: Path
+    thorough: bool
+    signed: bool
+    _rows: dict[Path, Mapping[str, Row] | None] = field(default_factory=dict)
+
+    def fault(self, expected: Expected) -> str | None:
+        """Return the first thing that is wrong with a distribution, or `None`."""
+        every = self.dist_infos.get(expected.name, ())
+        these = [info for info in every if _has_version(info, expected.version)]
+        if not these:
+            return "it isn't installed" if expected.required else None
+        if len(every) > 1:
+            return "it is there more than once"
+        info = these[0]
+        own = self._own(info)
+        if own is None:
+            return f"`{info.name}/RECORD` can't be read"
+        return self._unfinished(own, info) or self._differing(own, info, expected.wheel)
+
+    @cached_property
+    def dist_infos(self) -> Mapping[NormalizedName, tuple[Path, ...]]:
+        return dist_infos(self.environment)
+
+    def _own(self, info: Path) -> Mapping[str, Row] | None:
+        if info not in self._rows:
+            try:
+                content = (info / "RECORD").read_bytes()
+                self._rows[info] = {row.path: row for row in read_record(content)}
+            except (OSError, ValueError):
+                self._rows[info] = None
+        return self._rows[info]
+
+    def _unfinished(self, own: Mapping[str, Row], info: Path) -> str | None:
+        """Say what isn't there yet of what uv writes after the wheel's files."""
+        data = info.name.removesuffix(".dist-info") + ".data/"
+        if any(path.startswith(data) for path in own) or (
+            # Then the record is the wheel's still.
+            self.thorough and self.signed and f"{info.name}/INSTALLER" not in own
+        ):
+            return f"`{info.name}/RECORD` isn't finished"
+        if f"{info.name}/entry_points.txt" not in own:
+            return None
+        recorded = {path.rpartition("/")[2]: path for path in own if path.startswith("../")}
+        for script in _scripts(info / "entry_points.txt"):
+            path = recorded.get(script) or recorded.get(f"{script}.exe")
+            if path is None or not _is_program(f"{info.parent}/{path}"):
+                return f"the script `{script}` isn't there"
+        return None
+
+    def _differing(self, own: Mapping[str, Row], info: Path, wheel: Path | None) -> str | None:
+        """Compare the wheel with the environment's record, and that with the files."""
+        wrong = next(self._wrong_rows(own, info), None)
+        if wheel is None:
+            return wrong and _changed(wrong)
+        if wrong is None and _agrees(own, wheel, info):
+            return None
+        # Wheels exist whose RECORD is wrong; what is in them decides.
+        try:
+            with zipfile.ZipFile(wheel) as members:
+                return self._unlike_members(own, info, members)
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            return f"`{wheel}` can't be read: {error}"
+
+    def _wrong_rows(self, own: Mapping[str, Row], info: Path) -> Iterator[str]:
+        site = f"{info.parent}/"
+        itself = f"{info.name}/RECORD"
+        for path, row in own.items():
+            if path == itself or "__pycache__/" in path:
+                continue
+            if not self._is_right(site + path, row) and not self._is_anothers(path, info):
+                yield path
+
+    def _is_right(self, path: str, row: Row) -> bool:
+        size = _size(path)
+        if size is None or row.size not in (None, size):
+            return False
+        return not self.thorough or not row.digest or row.digest == _digest(path, row.digest)
+
+    def _is_anothers(self, path: str, info: Path) -> bool:
+        """Whether the file is as another distribution has it that brings it too."""
+        for other in (one for every in self.dist_infos.values() for one in every):
+            row = (self._own(other) or {}).get(path) if other.parent == info.parent else None
+            if other != info and row and self._is_right(f"{info.parent}/{path}", row):
+                return True
+        return False
+
+    def _unlike_members(
+        self, own: Mapping[str, Row], info: Path, members: zipfile.ZipFile
+    ) -> str | None:
+        """Compare the files with those in the wheel, whatever any RECORD says of them."""
+        packed: set[str] = set()
+        for member in members.infolist():
+            path = posixpath.normpath(member.filename).lstrip("/")
+            if member.is_dir() or _is_installers(path):
+                continue
+            row = _row_of(own, path, info)
+            if row is not None:
+                packed.add(row.path)
+            if _is_script(path):
+                # Rewritten, or not there because an entry point has its name.
+                ok = row is None or _is_program(f"{info.parent}/{row.path}")
+            else:
+                ok = row is not None and self._is_like(f"{info.parent}/{row.path}", members, member)
+            if not ok and not (row and self._is_anothers(row.path, info)):
+                return _changed(row.path if row else path)
+        wrong = (path for path in self._wrong_rows(own, info) if path not in packed)
+        return next(map(_changed, wrong), None)
+
+    def _is_like(self, path: str, members: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+        if _size(path) != member.file_size:
+            return False
+        if not self.thorough:
+            return True
+        with members.open(member) as packed:
+            hasher = hashlib.sha256()
+            while chunk := packed.read(_CHUNK):
+                hasher.update(chunk)
+        right = base64.urlsafe_b64encode(hasher.digest()).rstrip(b"=").decode()
+        return _digest(path, "sha256") == f"sha256={right}"
+
+
+def _changed(path: str) -> str:
+    return f"`{path}` is missing or changed"
+
+
+def _size(path: str) -> int | None:
+    """Return the size of a plain file, or `None` if there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a `Path` would cost as much again
+    except (OSError, ValueError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_program(path: str) -> bool:
+    return _size(path) is not None and (os.name == "nt" or os.access(path, os.X_OK))
+
+
+def _agrees(own: Mapping[str, Row], wheel: Path, info: Path) -> bool:
+    """Whether every row of the wheel's RECORD is in the environment's, but for what is rewritten.
+
+    The files themselves are then compared with the environment's.
+    """
+    try:
+        rows = record_of_wheel(wheel)
+    except (OSError, ValueError):
+        return False
+    for row in rows:
+        found = own.get(row.path)
+        if found == row or _is_installers(row.path):
+            continue
+        found = found or _row_of(own, row.path, info)
+        if found is None or (
+            (found.digest, found.size) != (row.digest, row.size) and not _is_script(row.path)
+        ):
+            return False
+    return True
+
+
+def _row_of(own: Mapping[str, Row], path: str, info: Path) -> Row | None:
+    """Return the environment's row of a wheel's file: what lies in `.data` is moved elsewhere."""
+    if path in own:
+        return own[path]
+    top, _, below = path.partition("/")
+    scheme, _, rest = below.partition("/")
+    if not top.endswith(".data") or not rest:
+        return None
+    match scheme:
+        case "purelib" | "platlib":
+            return own.get(rest)
+        case "scripts":
+            ends: tuple[str, ...] = (f"/bin/{rest}", f"/Scripts/{rest}")
+        case "headers":
+            name = canonicalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0])
+            ends = (f"/{name}/{rest}",)
+        case _:
+            ends = (f"/{rest}",)
+    return next((row for p, row in own.items() if p.startswith("../") and p.endswith(ends)), None)
+
+
+def _is_installers(path: str) -> bool:
+    top, _, name = path.partition("/")
+    return name in _INSTALLERS_OWN and top.endswith(".dist-info")
+
+
+def _is_script(path: str) -> bool:
+    return ".data/scripts/" in path
+
+
+def _has_version(info: Path, version: Version | None) -> bool:
+    if version is None:
+        return True
+    try:
+        return Version(info.name.removesuffix(".dist-info").rpartition("-")[2]) == version
+    except InvalidVersion:
+        return False
+
+
+def _scripts(path: Path) -> Iterator[str]:
+    """Yield the names of the scripts that an `entry_points.txt` asks for."""
+    parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # names keep their case
+    try:
+        parser.read_string(path.read_text("utf-8"))
+    except (OSError, ValueError, configparser.Error):
+        return
+    for section in ("console_scripts", "gui_scripts"):
+        if parser.has_section(section):
+            for name in parser.options(section):
+                if not _VERSIONED_PIP.fullmatch(name):
+                    yield name
+
+
+def _digest(path: str, like: str) -> str | None:
+    """Return the digest of a file as a RECORD writes it, by the algorithm of another one."""
+    algorithm = like.partition("=")[0]
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+            found = hashlib.file_digest(file, algorithm).digest()
+    except ValueError:
+        return like  # An algorithm that nobody knows any more says nothing.
+    except OSError:
+        return None
+    return f"{algorithm}={base64.urlsafe_b64encode(found).rstrip(b'=').decode()}"
