@@ -5,7 +5,8 @@ Pure: what is wanted and what is there come in as values, the decision goes out 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from uv_archive.digest import Digest
@@ -89,12 +90,13 @@ def plan(
     move: list[tuple[Present, Wanted]] = []
     paths = {one.path for one in wanted}
     spare = {path: present[path] for path in recorded if path in present and path not in paths}
+    holders = _by_digest(spare.values())
     for one in wanted:
         found = present.get(one.path)
         if found is not None and _is_right(one, found):
             keep.append((found, one))
-        elif (elsewhere := _elsewhere(one, spare)) is not None:
-            move.append((spare.pop(elsewhere.path), one))
+        elif elsewhere := [path for path in holders.get(_digest(one), ()) if path in spare]:
+            move.append((spare.pop(elsewhere[0]), one))
         elif found is not None:
             replace.append(Replacement(wanted=one, found=found))
         else:
@@ -109,10 +111,20 @@ def plan(
 
 
 def _is_right(wanted: Wanted, found: Present) -> bool:
-    if wanted.digest is not None:
-        return wanted.digest in found.digests
-    return wanted.recorded is not None and Digest("sha256", wanted.recorded) in found.digests
+    return _digest(wanted) in found.digests
 
 
-def _elsewhere(wanted: Wanted, spare: Mapping[str, Present]) -> Present | None:
-    return next((found for found in spare.values() if _is_right(wanted, found)), None)
+def _digest(wanted: Wanted) -> Digest | None:
+    """Return what the file's bytes have to have."""
+    if wanted.digest is None and wanted.recorded is not None:
+        return Digest("sha256", wanted.recorded)
+    return wanted.digest
+
+
+def _by_digest(files: Iterable[Present]) -> Mapping[Digest | None, Sequence[str]]:
+    """Return the paths of files by each of their digests."""
+    found: defaultdict[Digest | None, list[str]] = defaultdict(list)
+    for file in files:
+        for digest in file.digests:
+            found[digest].append(file.path)
+    return found

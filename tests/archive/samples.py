@@ -116,7 +116,7 @@ def varied() -> dict[ArchivePath, Entry]:
         ArchivePath("locked-1.0.tar.gz"): entry("locked", (Locked(), needed)),
         ArchivePath("setuptools-1.0-py3-none-any.whl"): entry("setuptools", (needed,)),
         ArchivePath("made-1.0-py3-none-any.whl"): entry("made", (BuiltFrom(sha256="0" * 64),)),
-        ArchivePath("uv-1.0-py3-none-any.whl"): entry("uv", (Tool(),)),
+        ArchivePath("tools/uv-1.0-py3-none-any.whl"): entry("uv", (Tool(),)),
         ArchivePath("left-1.0-py3-none-any.whl"): entry("left", ()),
         ArchivePath(f"git/repo-{'a' * 12}.bundle"): entry("repo", (Locked(),), commit="a" * 40),
     }

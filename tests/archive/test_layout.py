@@ -205,6 +205,7 @@ class TestUnlocked:
         f"index/0123abcd/{WHEEL}",
         "git/foo-0123456789ab.bundle",
         "locked/uv.lock",
+        f"tools/{WHEEL}",
         "locked/größe 1.py.lock",
         "pylock.group-gpu.toml",
         "SHA256SUMS",
@@ -217,7 +218,7 @@ def test_a_path_of_an_archive_is_taken(text: str) -> None:
 HOSTILE = [
     "", ".", "..", "/", "../foo.whl", "a/../foo.whl", "index/../foo.whl", "/etc/passwd",
     "index/0123abcd/../../x", "index//x", "index/0123abcd/", "index/0123ABCD/x", "index/x",
-    "index/0123abcd/a/b", "git/x", "git/../x.bundle", "locked/", "locked/..", "locked/a/b",
+    "index/0123abcd/a/b", "git/x", "git/../x.bundle", "tools/x", "tools/../x.whl", "tools/a/x.whl", "locked/", "locked/..", "locked/a/b",
     "locked/a\\b", "locked/a\nb", "locked/a\x00b", "locked/a:b", "locked/a.", "locked/a ",
     "locked/ a", "locked/\ud800", "locked/a\u202eb", "locked/nul", "locked/COM1.lock",
     "C:\\x", "c:x", "\\\\host\\x", "foo\x00.whl", "foo .whl", "föö.whl", ".hidden", "-rf.whl",
@@ -261,9 +262,10 @@ def test_names_that_differ_only_by_case_are_found() -> None:
 
 def test_metadata_and_distributions_are_told_apart() -> None:
     ours = ["README.md", "SHA256SUMS", "pylock.toml", "pylock.group-gpu.toml", "requirements.txt",
-            "requirements.extra-a_group-b.txt", "locked/uv.lock"]  # fmt: skip
+            "requirements.extra-a_group-b.txt", "locked/uv.lock", "install.py"]  # fmt: skip
     assert all(is_metadata(parse_path(path)) for path in ours)
-    others = [WHEEL, "foo-1.tar.gz", "git/a-b.bundle", "pylock.a.b.toml", f"index/0123abcd/{WHEEL}"]
+    others = [WHEEL, "foo-1.tar.gz", "git/a-b.bundle", "pylock.a.b.toml", f"index/0123abcd/{WHEEL}",
+              f"tools/{WHEEL}"]  # fmt: skip
     assert not any(is_metadata(parse_path(path)) for path in others)
 
 
