@@ -33,7 +33,7 @@ def readme(
     """Write it. *coverage* says in words for which Pythons and platforms, a line each."""
     parts = [
         _introduction(project, lock, files, coverage),
-        _with_this_program(files),
+        _with_this_program(lock, files),
         *([_without_it(files, exports)] if exports else []),
         _CHECK,
         _contents(lock, files, exports),
@@ -77,13 +77,14 @@ def _introduction(
     return "\n".join(lines)
 
 
-def _with_this_program(files: Mapping[ArchivePath, Entry]) -> str:
+def _with_this_program(lock: ArchivePath, files: Mapping[ArchivePath, Entry]) -> str:
+    where, flags = _what_is_installed(lock)
     lines = [
         "## Install the whole project with uv-archive",
         "",
-        "In the project's directory, where `pyproject.toml` is, with `DIR` for this directory:",
+        f"{where}, with `DIR` for this directory:",
         "",
-        "    uv-archive sync --dist-archive DIR",
+        f"    uv-archive sync{flags} --dist-archive DIR",
         "",
         "This is the way that checks every file against the project's own lock, and installs the",
         "project itself and everything from git, too. It needs the Python that the project asks",
@@ -93,11 +94,23 @@ def _with_this_program(files: Mapping[ArchivePath, Entry]) -> str:
         lines += [
             "",
             "Where these two are missing, any Python from 3.8 on does the same with those in",
-            f"`{TOOLS}/`, after checking them; it takes the same flags:",
+            f"`{TOOLS}/`, after checking them; it takes the same flags. uv-archive itself runs with",
+            "Python 3.11 or later:",
             "",
-            f"    python3 DIR/{INSTALL}",
+            f"    python3 DIR/{INSTALL}{flags}",
         ]
     return "\n".join([*lines, ""])
+
+
+def _what_is_installed(lock: ArchivePath) -> tuple[str, str]:
+    """Say where to be, and with which flags: the lock's name tells what it is of."""
+    name = lock.rpartition("/")[2]
+    if name == "uv.lock":
+        return "In the project's directory, where `pyproject.toml` is", ""
+    if name.endswith(".lock"):
+        script = name.removesuffix(".lock")
+        return f"Where `{script}` is", f" --script {script}"
+    return f"Where `{name}` is", f" --pylock {name}"
 
 
 def _without_it(files: Mapping[ArchivePath, Entry], exports: Sequence[ExportNames]) -> str:

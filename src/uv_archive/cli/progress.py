@@ -42,6 +42,7 @@ class Lines(Reporter):
         self._done = 0
         self._size: int | None = None
         self._received: dict[str, int] = {}
+        self._reasons: set[str] = set()
 
     def waiting(self, message: str) -> None:
         say(message)
@@ -74,7 +75,10 @@ class Lines(Reporter):
         say(f"{self._done:,} of {counted(self._files, 'distribution')}, {come}{known}")
 
     def retried(self, label: str, reason: str) -> None:
-        say(f"Trying `{label}` again: {reason}")
+        # A host that is down is down for every file.
+        if reason not in self._reasons:
+            self._reasons.add(reason)
+            say(f"Trying `{label}` again: {reason}")
 
     def finished(self, label: str) -> None:
         del label

@@ -15,6 +15,7 @@ from uv_archive.download import Failed, File, Outcome
 # Longer lists are cut; JSON has them whole.
 _MOST = 8
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -105,18 +106,19 @@ def _show_plan(outcome: Outcome) -> None:
 
 
 def _show_failures(failures: Sequence[Failed]) -> None:
-    """Write every failure, those with the same hint together and the hint once."""
-    for hint, alike in _by_hint((one.hint, one) for one in failures):
-        for failure in alike:
-            fail(f"Couldn't get `{failure.name}`: {failure.reason}")
+    """Write what failed: what failed alike in one line, and each hint once."""
+    for hint, alike in _grouped((one.hint, one) for one in failures):
+        for reason, names in _grouped((one.reason, f"`{one.name}`") for one in alike):
+            fail(f"Couldn't get {_cut(names)}: {reason}")
         if hint:
             show_hint(hint)
 
 
-def _by_hint(hinted: Iterable[tuple[str | None, T]]) -> Iterable[tuple[str | None, Sequence[T]]]:
-    groups: dict[str | None, list[T]] = {}
-    for hint, one in hinted:
-        groups.setdefault(hint, []).append(one)
+def _grouped(pairs: Iterable[tuple[K, T]]) -> Iterable[tuple[K, Sequence[T]]]:
+    """Put together what has the same key, in the order of the keys' first."""
+    groups: dict[K, list[T]] = {}
+    for key, one in pairs:
+        groups.setdefault(key, []).append(one)
     return groups.items()
 
 
@@ -143,7 +145,7 @@ def _show_notes(outcome: Outcome) -> None:
         say(f"Without a file for some platform: {_cut(outcome.gaps)}")
     for path in outcome.unvouched:
         warn(f"The lock has no secure hash for `{path}`: it was recorded as it came")
-    for hint, alike in _by_hint((one.hint, one.message) for one in outcome.doubts):
+    for hint, alike in _grouped((one.hint, one.message) for one in outcome.doubts):
         for message in alike:
             warn(message)
         if hint:

@@ -105,7 +105,7 @@ def starting_point(lock: Lock, root: Root, include: Include) -> Starting:
         extras={p.position: _extras(p, include) for p in roots} if groups.production else {},
         groups=_chosen_groups(lock, roots, alone, groups),
     )
-    if not include.takes_everything_of_a_kind:
+    if lock.conflicts and not include.takes_everything_of_a_kind:
         _check_members(lock, starting, include, groups)
     return starting
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from uv_archive.errors import (
     UnfinishedError,
     UvArchiveError,
 )
+from uv_archive.fetch.git import Logins, find_git
 from uv_archive.lock.model import (
     Distribution,
     GitSource,
@@ -55,6 +57,7 @@ from uv_archive.script import Script, find_script
 from uv_archive.selection import BuildOptions, Root, Selection, select
 from uv_archive.settings import Settings
 from uv_archive.sync.flags import SyncFlags, environment_path, parse_flags, with_environment
+from uv_archive.sync.git import GitSupply, open_repositories
 from uv_archive.sync.installed import DirectUrl, installed, restore_direct_urls
 from uv_archive.sync.model import SyncReporter, SyncRequest, SyncResult
 from uv_archive.sync.pylock import sync_pylock
@@ -180,7 +183,8 @@ class _Needed:
 
     *locked* and *built* wheels are installed or built from, *own* likewise, which are the
     project's; *unpacked* are those of *locked* whose project lies in a subdirectory. *compared*
-    are wheels of what is already installed. *missing* are file names.
+    are wheels of what is already installed. *git* has repositories made of bundles. *missing* are
+    file names.
     """
 
     locked: Sequence[Supplied]
@@ -189,6 +193,7 @@ class _Needed:
     built: Sequence[Supplied] = ()
     build_requirements: Sequence[Supplied] = ()
     compared: Sequence[Supplied] = ()
+    git: GitSupply | None = None
     missing: Sequence[str] = ()
     causes: Sequence[UvArchiveError] = ()
 
@@ -238,7 +243,7 @@ class _Sync:
         self._check(needed)
         return replace(
             self._carried_out(case, needed),
-            distributions=len(needed.locked),
+            distributions=len(needed.locked) + (len(needed.git.bundles) if needed.git else 0),
             unlocked=len(needed.unlocked),
         )
 
@@ -407,8 +412,16 @@ class _Sync:
             settings=self.settings.options,
         ).arguments()
 
-    def _uv(self, arguments: Sequence[str], *, capture: bool, cache: str = "cache") -> Completed:
-        variables = {**self._variables, "UV_CACHE_DIR": str(self.private / cache)}
+    def _uv(
+        self,
+        arguments: Sequence[str],
+        *,
+        capture: bool,
+        cache: str = "cache",
+        git: GitSupply | None = None,
+    ) -> Completed:
+        variables = git.variables(self._variables) if git else dict(self._variables)
+        variables["UV_CACHE_DIR"] = str(self.private / cache)
         return self.uv.run(
             ["sync", *arguments, *_CLOSED, *self._active],
             environment=variables,
@@ -485,11 +498,13 @@ class _Sync:
             built=[w for p in packages if p.sdist for w in self.supply.built_wheels(p)],
             build_requirements=self._build_requirements() if builds else (),
         )
+        git = self._git(packages)
+        if git is not None:
+            needed = replace(needed, git=git, missing=[*needed.missing, *git.missing])
         if self._thorough:
             needed = self._with_compared(needed, case, install)
         causes: list[UvArchiveError | None] = [
             self.supply.contradiction,
-            self._git_cause(packages),
             self._gaps_cause(case.selection, install),
             self._missing_cause(needed.missing, case.target),
         ]
@@ -543,13 +558,20 @@ class _Sync:
             if isinstance(package.source, UrlSource) and package.name in there
         )
 
-    def _git_cause(self, packages: Sequence[Package]) -> UvArchiveError | None:
-        found = [str(package) for package in packages if isinstance(package.source, GitSource)]
-        if not found:
+    def _git(self, packages: Sequence[Package]) -> GitSupply | None:
+        """Make repositories of the bundles of what is installed from git, if anything is."""
+        sources = [p.source for p in packages if isinstance(p.source, GitSource)]
+        if not sources:
             return None
-        return RequestError(
-            f"`sync` doesn't support git sources yet, and needs {listed(found)}",
-            hint="Leave them out with `--no-install-package`",
+        with storing(self.private):
+            directory = Path(tempfile.mkdtemp(prefix="git-", dir=self.private))
+        return open_repositories(
+            sources,
+            archive=self.supply.directory,
+            manifest=self.supply.manifest,
+            git=find_git(self.variables),
+            directory=directory,
+            logins=Logins.of(_documents(self.project)),
         )
 
     def _gaps_cause(
@@ -565,6 +587,8 @@ class _Sync:
             package, distribution = selected.package, selected.distribution
             if package.name not in names:
                 continue
+            if isinstance(package.source, GitSource):
+                continue  # It lies in the repository.
             if isinstance(package.source, PathSource):
                 try:
                     own.append(self._own_file(distribution, package.source))
@@ -624,6 +648,7 @@ class _Sync:
             self.reporter.checking(len(files))
         wrong = [supplied.path for supplied in damaged(files)]
         wrong += self._fill_view(needed.build_requirements)
+        wrong += needed.git.damaged if needed.git else ()
         causes = list(needed.causes)
         if wrong:
             changed = (
@@ -702,14 +727,15 @@ class _Sync:
         )
         for package, supplied in needed.unpacked:
             self._unpack(package, supplied)
-        names = sorted(self.supply.build_requirements.keys() & self._sourced())
+        names = sorted(self.supply.build_requirements.keys() & self._sourced(needed.git))
         arguments = [*scratch.arguments(), "--find-links", str(self._view)]
         arguments += self._python_of_script(scratch)
         arguments += [part for name in names for part in ("--no-sources-package", name)]
         try:
             if again:
-                return self._quietly((*arguments, *_reinstall(again)), scratch=scratch)
-            return self._shown(arguments, scratch=scratch)
+                arguments += _reinstall(again)
+                return self._quietly(arguments, scratch=scratch, git=needed.git)
+            return self._shown(arguments, scratch=scratch, git=needed.git)
         finally:
             self._restore_direct_urls()
 
@@ -731,7 +757,7 @@ class _Sync:
                 raise DamagedArchiveError(f"`{supplied.path}` has changed while it was in use")
         unpack(copies / supplied.name, self._unpacked(package))
 
-    def _sourced(self) -> set[NormalizedName]:
+    def _sourced(self, git: GitSupply | None) -> set[NormalizedName]:
         """Return the names that some source tree has a `tool.uv.sources` entry for.
 
         uv reads it for build requirements from the tree itself, and would look elsewhere.
@@ -741,19 +767,26 @@ class _Sync:
             for package in self.lock.packages
             if isinstance(package.source, TreeSource)
         }
+        paths = [tree / "pyproject.toml" for tree in (self.project.root, *trees)]
+        documents = [read_pyproject(path) for path in paths if path.is_file()]
+        for package in self.lock.packages if git else ():
+            if git and isinstance(package.source, GitSource):
+                documents += git.pyprojects(package.source)
         names: set[NormalizedName] = set()
-        for tree in (self.project.root, *trees):
-            path = tree / "pyproject.toml"
-            sources = tool_uv(read_pyproject(path)).get("sources") if path.is_file() else None
+        for document in documents:
+            sources = tool_uv(document).get("sources")
             if isinstance(sources, dict):
                 names.update(canonicalize_name(name) for name in sources)
         return names
 
-    def _shown(self, arguments: Sequence[str], *, scratch: Scratch | None) -> SyncResult:
+    def _shown(
+        self, arguments: Sequence[str], *, scratch: Scratch | None, git: GitSupply | None = None
+    ) -> SyncResult:
         """Run uv so that the user sees its output, with the project's own paths in it."""
         finished = self._uv(
             (*self.flags.passed, *self.flags.output, *arguments),
             capture=self.flags.names_paths and scratch is not None,
+            git=git,
         )
         translate = scratch.translate if scratch else str
         return SyncResult(
@@ -762,8 +795,12 @@ class _Sync:
             stderr=translate(finished.stderr),
         )
 
-    def _quietly(self, arguments: Sequence[str], *, scratch: Scratch) -> SyncResult:
-        finished = self._uv((*self.flags.passed, *arguments), capture=True, cache="second-cache")
+    def _quietly(
+        self, arguments: Sequence[str], *, scratch: Scratch, git: GitSupply | None
+    ) -> SyncResult:
+        finished = self._uv(
+            (*self.flags.passed, *arguments), capture=True, cache="second-cache", git=git
+        )
         return SyncResult(status=finished.status, stderr=scratch.translate(finished.stderr))
 
     def _restore_direct_urls(self) -> None:
@@ -778,6 +815,15 @@ class _Sync:
             restore_direct_urls(self.environment, urls)
 
 
+def _documents(project: Project | Script) -> Sequence[Mapping[str, object]]:
+    """Return the `pyproject.toml` documents of a project and its workspace."""
+    if isinstance(project, Script):
+        return ()
+    paths = [directory / "pyproject.toml" for directory in project.members.values()]
+    members = [read_pyproject(path) for path in paths if path.is_file()]
+    return (project.pyproject, project.root_pyproject, *members)
+
+
 def _reinstall(names: Iterable[NormalizedName]) -> tuple[str, ...]:
     return tuple(part for name in sorted(names) for part in ("--reinstall-package", name))
 
@@ -790,6 +836,8 @@ def _is_built(package: Package) -> bool:
     match package.source:
         case TreeSource(kind=kind):
             return kind != "virtual"
+        case GitSource(path=path):
+            return path is None or not path.endswith(".whl")
         case _:
             return False
 

@@ -128,7 +128,7 @@ FLAGS: tuple[Flag, ...] = (
     _here("--project", value=True, why="chooses the project, as in uv"),
     _here("--directory", value=True, why="where relative paths and the search for the project "
           "begin, as in uv"),
-    _here("--script", value=True, why="installs for a script with requirements of its own, as in uv"),
+    _here("--script", value=True, why="installs for a script that has its own requirements"),
     _here("--locked", why="asks uv first whether the project's own lock is up to date"),
     _here("--frozen", why="always so"),
     _here("--no-locked", why="no effect: the lock is never changed"),

@@ -262,6 +262,7 @@ class Flags:
         self.project = self._value("--project")
         self.directory = self._value("--directory")
         self.script = self._value("--script")
+        self.pylock = self._value("--pylock")
         self.python = self._value("--python", "-p")
         self.expect = self._value("--expect")
         if self._value("--dist-archive") is not None:
@@ -274,7 +275,9 @@ class Flags:
 
     @property
     def where(self) -> list[str]:
-        """The arguments by which uv finds the project or the script."""
+        """The arguments by which uv finds the project or the script; a pylock file has none."""
+        if self.pylock is not None:
+            return ["--no-project"]
         if self.script is not None:
             return ["--script", str(Path(self.directory or "", self.script).absolute())]
         return ["--project", str(self.start)]
