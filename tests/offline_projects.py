@@ -194,6 +194,7 @@ class Offline:
             directory=Path(str(more.pop("directory", self.root))),
             environment={**self.environment, **(environment or {})},
             only_locked=bool(more.pop("only_locked", False)),
+            verify_install=bool(more.pop("verify_install", False)),
         )
         assert not more
         return sync(request, uv=Uv(executable=self.uv, version=Version("0.13.9"), runner=self.run))

@@ -702,10 +702,6 @@ class TestRefusals:
         assert "nope" in refused.stderr
         self.assert_untouched(small)
 
-    def test_script(self, small: Offline) -> None:
-        with pytest.raises(RequestError, match="isn't supported yet"):
-            small.sync("--script", "x.py")
-
 
 class TestOutput:
     @pytest.fixture

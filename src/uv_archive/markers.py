@@ -131,6 +131,15 @@ class Marker:
         """
         return _given(self.expression, unknown if environment is None else environment, undecided)
 
+    @property
+    def negated(self) -> frozenset[str]:
+        """The pseudo-extras that the marker asks not to be active."""
+        return frozenset(
+            comparison.value
+            for comparison in _comparisons(self.expression)
+            if comparison.variable == "extra" and comparison.operator == "!="
+        )
+
     def versions(self, variable: str) -> frozenset[str]:
         """The values that the marker compares *variable* with, as written."""
         return frozenset(

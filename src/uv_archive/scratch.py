@@ -213,6 +213,8 @@ def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
         name: value
         for name, value in environment.items()
         if not name.upper().startswith(("UV_", "PIP_")) or name.upper() in KEPT_VARIABLES
+        # Links into a cache that is removed afterwards.
+        if (name.upper(), value.lower()) != ("UV_LINK_MODE", "symlink")
     }
 
 

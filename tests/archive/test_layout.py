@@ -218,7 +218,8 @@ def test_a_path_of_an_archive_is_taken(text: str) -> None:
 HOSTILE = [
     "", ".", "..", "/", "../foo.whl", "a/../foo.whl", "index/../foo.whl", "/etc/passwd",
     "index/0123abcd/../../x", "index//x", "index/0123abcd/", "index/0123ABCD/x", "index/x",
-    "index/0123abcd/a/b", "git/x", "git/../x.bundle", "tools/x", "tools/../x.whl", "tools/a/x.whl", "locked/", "locked/..", "locked/a/b",
+    "index/0123abcd/a/b", "git/x", "git/../x.bundle", "tools/x", "tools/../x.whl", "tools/a/x.whl",
+    "locked/", "locked/..", "locked/a/b",
     "locked/a\\b", "locked/a\nb", "locked/a\x00b", "locked/a:b", "locked/a.", "locked/a ",
     "locked/ a", "locked/\ud800", "locked/a\u202eb", "locked/nul", "locked/COM1.lock",
     "C:\\x", "c:x", "\\\\host\\x", "foo\x00.whl", "foo .whl", "föö.whl", ".hidden", "-rf.whl",

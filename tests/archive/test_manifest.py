@@ -154,7 +154,7 @@ def test_a_manifest_has_everything_it_was_given() -> None:
         assert dataclasses.replace(origin, why=given.origin.why) == given.origin
         assert (entry.size, entry.sha256) == (given.size, given.sha256)
     assert again.distributions.keys() == varied().keys()
-    assert {"README.md", "SHA256SUMS", "locked/uv.lock"} == (
+    assert {"README.md", "SHA256SUMS", "install.py", "locked/uv.lock"} == (
         again.files.keys() - again.distributions.keys()
     )
 

@@ -52,6 +52,7 @@ def test_every_file_is_there_and_described() -> None:
     assert list(documents) == [
         "README.md",
         "SHA256SUMS",
+        "install.py",
         "locked/uv.lock",
         "pylock.group-gpu.toml",
         "pylock.toml",
@@ -117,7 +118,8 @@ def test_the_readme_says_what_the_other_ways_leave_out() -> None:
     assert "* project\n" not in text
     assert "`git/`" in text
     assert "1 file here is a source distribution" in text
-    assert "* `uv-1.0-py3-none-any.whl`" in text
+    assert "    python3 DIR/install.py\n" in text
+    assert "| `tools/` | uv and uv-archive, to install with |" in text
 
 
 def test_an_archive_without_exports_has_a_readme_without_their_ways() -> None:

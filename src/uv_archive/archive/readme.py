@@ -94,7 +94,7 @@ def _with_this_program(lock: ArchivePath, files: Mapping[ArchivePath, Entry]) ->
         lines += [
             "",
             "Where these two are missing, any Python from 3.8 on does the same with those in",
-            f"`{TOOLS}/`, after checking them; it takes the same flags. uv-archive itself runs with",
+            f"`{TOOLS}/`, after checking them, and takes the same flags. uv-archive itself needs",
             "Python 3.11 or later:",
             "",
             f"    python3 DIR/{INSTALL}{flags}",

@@ -194,7 +194,8 @@ class Manifest:
 class Lock:
     """A lock, read and checked. *document* is the TOML as it stands; *sha256* that of its bytes.
 
-    The lock of a script has no root, even if a package lies beside it.
+    The lock of a script has no root, even if a package lies beside it. *negated* are the
+    pseudo-extras of a pylock file whose absence some marker asks for.
     """
 
     version: int
@@ -207,6 +208,7 @@ class Lock:
     sha256: str
     document: Mapping[str, Any] = field(repr=False, compare=False)
     has_root: bool = True
+    negated: frozenset[str] = frozenset()
 
     def named(self, name: NormalizedName) -> tuple[Package, ...]:
         """Return the packages of that name, in the lock's order."""

@@ -143,6 +143,7 @@ class _PylockReader:
             packages=(self._root(edges), *packages),
             sha256=sha256,
             document=self._document.value,
+            negated=frozenset(n for edge in edges if edge.marker for n in edge.marker.negated),
         )
 
     def _root(self, edges: tuple[Dependency, ...]) -> Package:

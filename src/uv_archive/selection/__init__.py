@@ -271,7 +271,7 @@ def _starts(lock: Lock, starting: Starting, include: Include) -> _Starts:
     together = tuple(conflicts_of(lock, starting))
     side_by_side = include.takes_everything_of_a_kind
     if not together:
-        return _Starts((starting,), side_by_side=side_by_side)
+        return _Starts((starting,), _negated(lock, include), side_by_side=side_by_side)
     if not side_by_side:
         items = " and ".join(
             f"`{item.package}{f' {item.kind} {item.name}' if item.name else ''}`"
@@ -285,6 +285,15 @@ def _starts(lock: Lock, starting: Starting, include: Include) -> _Starts:
         return _Starts(tuple(consistent(lock, starting)), side_by_side=True)
     undecided = frozenset(item.pseudo_extra() for items in together for item in items)
     return _Starts((starting,), undecided, side_by_side=True)
+
+
+def _negated(lock: Lock, include: Include) -> frozenset[str]:
+    """Return what a pylock file has alternatives to, where everything of its kind is taken."""
+    kinds = [
+        *(["extra-"] if include.all_extras else []),
+        *(["group-"] if include.all_groups else []),
+    ]
+    return frozenset(name for name in lock.negated if name.startswith(tuple(kinds)))
 
 
 def _reached_by(lock: Lock, starts: _Starts, target: Target) -> Sequence[int]:

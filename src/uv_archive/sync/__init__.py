@@ -44,7 +44,7 @@ from uv_archive.lock.model import (
 )
 from uv_archive.lock.relocate import FileKey, anchor, relocate
 from uv_archive.owner import default_groups_of, lock_of, settings_of
-from uv_archive.project import Project, find_project, read_pyproject, tool_uv
+from uv_archive.project import Project, find_project, read_pyproject
 from uv_archive.request import Request
 from uv_archive.scratch import (
     Scratch,
@@ -63,6 +63,7 @@ from uv_archive.sync.model import SyncReporter, SyncRequest, SyncResult
 from uv_archive.sync.pylock import sync_pylock
 from uv_archive.sync.refusals import refuse
 from uv_archive.sync.script import of_script, script_environment, without_active
+from uv_archive.sync.sourced import sourced
 from uv_archive.sync.supply import (
     Supplied,
     Supply,
@@ -262,6 +263,8 @@ class _Sync:
             self.marks.begin(case.install, creating=case.changes.python is None)
             result = self._install(needed)
         if result.status != 0:
+            if self._is_as_whole_as_before(case):
+                self.marks.withdraw()
             return result
         repaired = self._repair(case)
         self.marks.end()
@@ -287,6 +290,22 @@ class _Sync:
             with storing(self.environment, doing="removed"):
                 if self.environment.is_dir() and not self.environment.is_symlink():
                     shutil.rmtree(self.environment)
+
+    def _is_as_whole_as_before(self, case: _Case) -> bool:
+        """Whether uv, which failed, has left nothing half done, such as after a failed build."""
+        if self.environment.is_dir() and not (self.environment / "pyvenv.cfg").is_file():
+            return False
+        expected = [replace(one, required=False) for one in case.expected]
+        with storing(self.environment, doing="read"):
+            there = installed(self.environment).keys()
+            unsure = {one.name for one in expected if one.wheel is None} & case.install & there
+            return not unsure and not find_short(
+                self.environment, expected, thorough=True, signed=self._signed
+            )
+
+    @property
+    def _signed(self) -> bool:
+        return "--no-installer-metadata" not in self.flags.passed
 
     def _case(self, changes: _Changes, in_project: Sequence[str]) -> _Case:
         target = self._target(changes, in_project)
@@ -344,7 +363,7 @@ class _Sync:
                 self.environment,
                 expected,
                 thorough=self._thorough,
-                signed="--no-installer-metadata" not in self.flags.passed,
+                signed=self._signed,
             )
             there = installed(self.environment).keys()
         begun = {name for mark in self.marks.left for name in mark.names}
@@ -727,8 +746,12 @@ class _Sync:
         )
         for package, supplied in needed.unpacked:
             self._unpack(package, supplied)
-        names = sorted(self.supply.build_requirements.keys() & self._sourced(needed.git))
-        arguments = [*scratch.arguments(), "--find-links", str(self._view)]
+        names = sorted(
+            self.supply.build_requirements.keys()
+            & sourced(self.lock, root=self.project.root, git=needed.git)
+        )
+        # As a URL, because uv takes `#` in a path for the beginning of a fragment.
+        arguments = [*scratch.arguments(), "--find-links", self._view.as_uri()]
         arguments += self._python_of_script(scratch)
         arguments += [part for name in names for part in ("--no-sources-package", name)]
         try:
@@ -756,28 +779,6 @@ class _Sync:
             if not copy_verified(supplied, copies):
                 raise DamagedArchiveError(f"`{supplied.path}` has changed while it was in use")
         unpack(copies / supplied.name, self._unpacked(package))
-
-    def _sourced(self, git: GitSupply | None) -> set[NormalizedName]:
-        """Return the names that some source tree has a `tool.uv.sources` entry for.
-
-        uv reads it for build requirements from the tree itself, and would look elsewhere.
-        """
-        trees = {
-            self.project.root / package.source.path.text
-            for package in self.lock.packages
-            if isinstance(package.source, TreeSource)
-        }
-        paths = [tree / "pyproject.toml" for tree in (self.project.root, *trees)]
-        documents = [read_pyproject(path) for path in paths if path.is_file()]
-        for package in self.lock.packages if git else ():
-            if git and isinstance(package.source, GitSource):
-                documents += git.pyprojects(package.source)
-        names: set[NormalizedName] = set()
-        for document in documents:
-            sources = tool_uv(document).get("sources")
-            if isinstance(sources, dict):
-                names.update(canonicalize_name(name) for name in sources)
-        return names
 
     def _shown(
         self, arguments: Sequence[str], *, scratch: Scratch | None, git: GitSupply | None = None

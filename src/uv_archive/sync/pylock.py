@@ -27,6 +27,7 @@ from uv_archive.errors import (
     UnfinishedError,
     UvArchiveError,
 )
+from uv_archive.fetch.git import find_git
 from uv_archive.lock.model import (
     Distribution,
     GitSource,
@@ -40,7 +41,7 @@ from uv_archive.lock.pylock import ROOT, read_pylock
 from uv_archive.owner import cautions, settings_of
 from uv_archive.pylock import PylockFile, find_pylock
 from uv_archive.scratch import kept_settings, private_directory, scrubbed
-from uv_archive.selection import BuildOptions, Root, Selection, select
+from uv_archive.selection import BuildOptions, Include, Root, Selection, select
 from uv_archive.settings import Settings
 from uv_archive.sync.flags import (
     SyncFlags,
@@ -48,9 +49,11 @@ from uv_archive.sync.flags import (
     flags_for_pylock,
     with_environment,
 )
+from uv_archive.sync.git import GitSupply, open_repositories
 from uv_archive.sync.installed import DirectUrl, restore_direct_urls
 from uv_archive.sync.model import SyncReporter, SyncRequest, SyncResult
 from uv_archive.sync.refusals import refuse
+from uv_archive.sync.sourced import sourced
 from uv_archive.sync.supply import (
     Supplied,
     Supply,
@@ -132,6 +135,7 @@ class _Needed:
     chosen: Mapping[int, Supplied]
     built: Mapping[int, Sequence[Supplied]]
     build_requirements: Sequence[Supplied]
+    git: GitSupply | None
 
     @property
     def unlocked(self) -> Sequence[Supplied]:
@@ -165,7 +169,11 @@ class _PylockSync:
         if self.marks.left:
             self.reporter.interrupted()
         result = self._carried_out(python, selection, needed)
-        return replace(result, distributions=len(needed.chosen), unlocked=len(needed.unlocked))
+        return replace(
+            result,
+            distributions=len(needed.chosen) + (len(needed.git.bundles) if needed.git else 0),
+            unlocked=len(needed.unlocked),
+        )
 
     def _carried_out(self, python: Path, selection: Selection, needed: _Needed) -> SyncResult:
         copy = self._copy(selection, needed)
@@ -174,15 +182,15 @@ class _PylockSync:
             if not self._exists:
                 environment = self.private / "environment"
                 self._make(environment, python)
-            return self._install(copy, environment)
+            return self._install(copy, environment, needed)
         names = {package.name for package in _installable(selection)}
         self.marks.begin(names, creating=not self._exists)
         if not self._exists:
             self._make(self.environment, python)
-        result = self._install(copy, self.environment)
+        result = self._install(copy, self.environment, needed)
         if result.status != 0:
             return result
-        short = self._repair(copy, selection)
+        short = self._repair(copy, selection, needed)
         self.marks.end()
         return replace(result, short=short)
 
@@ -190,10 +198,10 @@ class _PylockSync:
 
     @property
     def _exists(self) -> bool:
-        return (self.environment / "pyvenv.cfg").is_file() or self.flags_name_environment
+        return (self.environment / "pyvenv.cfg").is_file() or self._named
 
     @property
-    def flags_name_environment(self) -> bool:
+    def _named(self) -> bool:
         return _named_environment(self.flags, self.start) is not None
 
     def _python(self) -> Path:
@@ -241,7 +249,7 @@ class _PylockSync:
         return select(
             self.file.lock,
             root=Root(project=None, default_groups=self.file.default_groups),
-            include=with_environment(self.flags.include, self._variables),
+            include=self._include(),
             targets=[target],
             options=BuildOptions(
                 no_binary=options.no_binary or settings.is_set("no-binary"),
@@ -250,6 +258,17 @@ class _PylockSync:
                 no_build_packages=options.no_build_packages | settings.names(no_build),
             ),
         )
+
+    def _include(self) -> Include:
+        """Return the selection flags; what is asked for altogether is named.
+
+        So many go together in an archive, and not in an install.
+        """
+        include = with_environment(self.flags.include, self._variables)
+        root = self.file.lock.packages[0]
+        extras = tuple(root.optional_dependencies) if include.all_extras else include.extras
+        groups = tuple(root.dependency_groups) if include.all_groups else include.groups
+        return replace(include, extras=extras, all_extras=False, groups=groups, all_groups=False)
 
     def _needed(self, selection: Selection) -> _Needed:
         chosen: dict[int, Supplied] = {}
@@ -261,6 +280,8 @@ class _PylockSync:
             else:
                 chosen[selected.package.position] = supplied
         missing += [one.name for one in absent(chosen.values())]
+        git = self._git(selection)
+        missing += git.missing if git else ()
         refuse([*self._causes(selection, missing)])
         built = {p.position: self.supply.built_wheels(p) for p in selection.packages if p.sdist}
         requirements = [file for files in self.supply.build_requirements.values() for file in files]
@@ -268,6 +289,23 @@ class _PylockSync:
             chosen=chosen,
             built={position: wheels for position, wheels in built.items() if wheels},
             build_requirements=requirements if selection.builds else (),
+            git=git,
+        )
+
+    def _git(self, selection: Selection) -> GitSupply | None:
+        """Make repositories of the bundles of what is installed from git, if anything is."""
+        sources = [p.source for p in selection.packages if isinstance(p.source, GitSource)]
+        if not sources:
+            return None
+        directory = self.private / "git"
+        with storing(directory):
+            directory.mkdir()
+        return open_repositories(
+            sources,
+            archive=self.supply.directory,
+            manifest=self.supply.manifest,
+            git=find_git(self.variables),
+            directory=directory,
         )
 
     def _supplied(self, distribution: Distribution, package: Package) -> Supplied | None:
@@ -289,9 +327,6 @@ class _PylockSync:
         if several:
             # "An error about the ambiguity MUST be raised": PEP 751, "Installation".
             yield LockError(f"`{self.file.identity}` has several of {listed(several)} for here")
-        git = [str(p) for p in selection.packages if isinstance(p.source, GitSource)]
-        if git:
-            yield RequestError(f"`sync --pylock` doesn't support git sources yet: {listed(git)}")
         if selection.gaps:
             yield CoverageError(f"The lock has no file of {listed(map(str, selection.gaps))}")
         if missing:
@@ -324,6 +359,7 @@ class _PylockSync:
             wrong += [
                 one.path for one in needed.build_requirements if not copy_verified(one, self._view)
             ]
+        wrong += needed.git.damaged if needed.git else ()
         if wrong:
             raise DamagedArchiveError(
                 f"{len(wrong)} of the files that this sync needs aren't what they should be: "
@@ -384,7 +420,8 @@ class _PylockSync:
             case RegistrySource():
                 return {**entry, **_files(package, needed)}
             case GitSource():
-                raise AssertionError("git sources were refused")
+                table = self.file.lock.document["packages"][package.position - 1]
+                return {**entry, "vcs": table["vcs"]}
 
     def _unpacked(self, supplied: Supplied) -> Path:
         copies, trees = self.private / "sdists", self.private / "trees"
@@ -397,17 +434,31 @@ class _PylockSync:
         return trees / supplied.name
 
     def _install(
-        self, copy: Path, environment: Path, again: Sequence[NormalizedName] = ()
+        self,
+        copy: Path,
+        environment: Path,
+        needed: _Needed,
+        *,
+        again: Sequence[NormalizedName] = (),
     ) -> SyncResult:
-        python = self.flags.python if self.flags_name_environment else None
+        names = sorted(
+            self.supply.build_requirements.keys()
+            & sourced(self.file.lock, root=self.file.root, git=needed.git)
+        )
+        python = self.flags.python if self._named else None
         arguments = [
             *("pip", "sync", str(copy), "--python", python or str(interpreter_of(environment))),
-            *("--find-links", str(self._view), *self._configured, *_CLOSED),
+            *("--find-links", self._view.as_uri(), *self._configured, *_CLOSED),
+            *(part for name in names for part in ("--no-sources-package", name)),
             *self.passed,
             *(part for name in again for part in ("--reinstall-package", name)),
         ]
+        variables = needed.git.variables(self._variables) if needed.git else self._variables
+        if again:
+            # What was installed from the first may be linked to it, and be damaged there too.
+            variables = {**variables, "UV_CACHE_DIR": str(self.private / "second-cache")}
         finished = self.uv.run(
-            arguments, environment=self._variables, directory=self.start, capture=bool(again)
+            arguments, environment=variables, directory=self.start, capture=bool(again)
         )
         if not self.flags.changes_nothing:
             with storing(environment):
@@ -423,13 +474,15 @@ class _PylockSync:
             if isinstance(package.source, UrlSource)
         }
 
-    def _repair(self, copy: Path, selection: Selection) -> tuple[NormalizedName, ...]:
+    def _repair(
+        self, copy: Path, selection: Selection, needed: _Needed
+    ) -> tuple[NormalizedName, ...]:
         """Install what isn't whole again, once. Raises `UnfinishedError`."""
         short = self._short(selection)
         if not short:
             return ()
         self.reporter.short(short, repairing=True)
-        result = self._install(copy, self.environment, again=sorted(short))
+        result = self._install(copy, self.environment, needed, again=sorted(short))
         left = self._short(selection)
         if result.status == 0 and not left:
             return tuple(sorted(short))

@@ -70,13 +70,13 @@ class Marks:
 
     def end(self) -> None:
         """Remove our own marks and those of earlier syncs: everything was found whole."""
-        paths = [*self._own, *(mark.path for mark in self.left)]
+        self.withdraw()
+        _remove([mark.path for mark in self.left])
+
+    def withdraw(self) -> None:
+        """Remove our own marks only: nothing was changed after all."""
         self._held.close()
-        for path in paths:
-            with suppress(OSError):
-                path.unlink()
-        for directory in {path.parent for path in paths}:
-            _remove(directory)
+        _remove(self._own)
         self._own.clear()
 
     def _write(self, directory: Path, content: bytes) -> None:
@@ -136,11 +136,15 @@ def _names(lines: Iterable[str]) -> Iterator[NormalizedName]:
             yield canonicalize_name(line, validate=True)
 
 
-def _remove(directory: Path) -> None:
-    with suppress(OSError):
-        if [entry.name for entry in directory.iterdir()] == [".gitignore"]:
-            (directory / ".gitignore").unlink()
-            directory.rmdir()
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
+    for directory in {path.parent for path in paths}:
+        with suppress(OSError):
+            if [entry.name for entry in directory.iterdir()] == [".gitignore"]:
+                (directory / ".gitignore").unlink()
+                directory.rmdir()
 
 
 def _hold(file: IO[bytes]) -> None:

@@ -112,7 +112,9 @@ class _Look:
         if info not in self._rows:
             try:
                 content = (info / "RECORD").read_bytes()
-                self._rows[info] = {row.path: row for row in read_record(content)}
+                rows = {row.path: row for row in read_record(content)}
+                # Without an end of its last line it was cut off.
+                self._rows[info] = rows if content.endswith(b"\n") else None
             except (OSError, ValueError):
                 self._rows[info] = None
         return self._rows[info]
