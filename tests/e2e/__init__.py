@@ -1,0 +1,1 @@
+"""The whole program end to end: real uv, an index on the loopback interface, no network."""
