@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from uv_archive.cli.sync import command
 from uv_archive.errors import RequestError
 from uv_archive.selection import BuildOptions, Include
 from uv_archive.sync.flags import FLAGS, Fate, environment_path, parse_flags, with_environment
@@ -47,8 +48,16 @@ class TestTable:
             name: fate
             for names, fate in re.findall(r"^\| (.+?) \| (.+?) \|", reference, re.MULTILINE)
             for name in re.findall(r"`(-[\w-]+)`", names)
+            if name in KNOWN or fate in {one.value for one in Fate}
         }
         assert rows == {name: flag.fate.value for name, flag in KNOWN.items()}
+
+
+    def test_the_reference_has_every_flag_of_our_own(self) -> None:
+        rows = re.findall(r"^\| `(--[\w-]+)` \| [^|]+ \|$", REFERENCE.read_text(), re.MULTILINE)
+        own = {name for option in command.params for name in option.opts if name[:2] == "--"}
+        assert set(rows) == own
+        assert not own & KNOWN.keys()
 
 
 @pytest.mark.parametrize(

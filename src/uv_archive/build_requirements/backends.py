@@ -43,7 +43,7 @@ class Unknown:
     """Something that can't be known of a build, in a clause, and what to do about it."""
 
     clause: str
-    hint: str = "The backend itself would know: `--run-hooks` asks it"
+    hint: str = "Name what it needs in `tool.uv.extra-build-dependencies`; that is archived, too"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,7 +223,7 @@ def _maturin(source: _Source) -> Iterator[str | Unknown]:
     # Without one the hook asks for a package that downloads it, which is no use offline.
     yield Unknown(
         "it needs a Rust toolchain, and the crates that it is made of",
-        "Have it built beforehand, with `--build`",
+        "Lock it as a wheel, if it is to be installed without a network",
     )
 
 

@@ -214,7 +214,7 @@ class _Gathering:
         for name in self._sources(subject, wants.wanted):
             unknown = Unknown(
                 f"`{name}` has an entry in `tool.uv.sources`, and what the index has is taken",
-                "Check that the index has the same, or have a wheel built with `--build`",
+                "Check that the index has the same",
             )
             self.doubt(subject.label, unknown)
         return replace(wants, wanted=wants.wanted + extra)
