@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tomli_w
 from packaging.utils import NormalizedName, canonicalize_name
@@ -31,7 +32,6 @@ from uv_archive.errors import (
     UnfinishedError,
     UvArchiveError,
 )
-from uv_archive.fetch.git import Logins, find_git
 from uv_archive.lock.model import (
     Distribution,
     GitSource,
@@ -57,10 +57,8 @@ from uv_archive.script import Script, find_script
 from uv_archive.selection import BuildOptions, Root, Selection, select
 from uv_archive.settings import Settings
 from uv_archive.sync.flags import SyncFlags, environment_path, parse_flags, with_environment
-from uv_archive.sync.git import GitSupply, open_repositories
 from uv_archive.sync.installed import DirectUrl, installed, restore_direct_urls
 from uv_archive.sync.model import SyncReporter, SyncRequest, SyncResult
-from uv_archive.sync.pylock import sync_pylock
 from uv_archive.sync.refusals import refuse
 from uv_archive.sync.script import of_script, script_environment, without_active
 from uv_archive.sync.sourced import sourced
@@ -81,6 +79,9 @@ from uv_archive.sync.whole import Expected, find_short
 from uv_archive.target import Target, inspect_interpreter, platform_named
 from uv_archive.uv import Completed, Uv
 
+if TYPE_CHECKING:
+    from uv_archive.sync.git import GitSupply
+
 __all__ = ["SyncReporter", "SyncRequest", "SyncResult", "sync"]
 
 # What keeps uv to the files it is given.
@@ -100,6 +101,9 @@ def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) 
     flags = parse_flags(request.arguments)
     start = request.directory / (flags.directory or Path())
     if request.pylock is not None:
+        # Here, and where git is needed: importing them takes as long as all the rest.
+        from uv_archive.sync.pylock import sync_pylock  # noqa: PLC0415
+
         return sync_pylock(request, flags, start=start, uv=uv, reporter=reporter)
     project: Project | Script
     if flags.script is not None:
@@ -232,14 +236,9 @@ class _Sync:
         with storing(settings):
             settings.write_bytes(tomli_w.dumps(kept_settings(self.settings.options)).encode())
         in_project = self._in_project(settings)
-        asked = self._uv(
-            (*self.flags.passed, *in_project, "--dry-run", "--output-format", "json"), capture=True
-        )
-        if asked.status != 0:
-            refuse([self.supply.contradiction] if self.supply.contradiction else [])
-            # Extras that don't exist or that conflict, a Python that isn't there: uv has said it.
-            return SyncResult(status=asked.status, stderr=asked.stderr)
-        case = self._case(_changes(asked), in_project)
+        case = self._foreseen(in_project) or self._asked(in_project)
+        if isinstance(case, SyncResult):
+            return case
         needed = self._needed(case, case.install)
         self._check(needed)
         return replace(
@@ -247,6 +246,41 @@ class _Sync:
             distributions=len(needed.locked) + (len(needed.git.bundles) if needed.git else 0),
             unlocked=len(needed.unlocked),
         )
+
+    def _asked(self, in_project: Sequence[str]) -> _Case | SyncResult:
+        """Ask uv what it would do. If it would fail, that is the result."""
+        asked = self._uv(
+            (*self.flags.passed, *in_project, "--dry-run", "--output-format", "json"), capture=True
+        )
+        if asked.status != 0:
+            refuse([self.supply.contradiction] if self.supply.contradiction else [])
+            # Extras that don't exist or that conflict, a Python that isn't there: uv has said it.
+            return SyncResult(status=asked.status, stderr=asked.stderr)
+        return self._case(_changes(asked), in_project)
+
+    def _foreseen(self, in_project: Sequence[str]) -> _Case | None:
+        """Foresee what uv would do where there is no environment yet: install the selection.
+
+        Asking takes as long as all else that is done here. Whatever isn't plain is asked.
+        """
+        if self.environment.exists() or self.flags.changes_nothing or self.flags.leaves_some:
+            return None
+        if any(name.startswith("UV_NO_INSTALL") for name in self._variables):
+            return None
+        nothing = _Changes(installs=frozenset(), uninstalls=frozenset(), python=None)
+        try:
+            case = self._case(nothing, in_project)
+        except UvArchiveError:
+            return None
+        if case.selection.gaps:
+            return None
+        install = frozenset(
+            package.name
+            for package in case.selection.packages
+            if not (isinstance(package.source, TreeSource) and package.source.kind == "virtual")
+        )
+        expected = tuple(self._expected(case.selection, install))
+        return replace(case, install=install, expected=expected)
 
     def _carried_out(self, case: _Case, needed: _Needed) -> SyncResult:
         if self.flags.changes_nothing:
@@ -584,6 +618,9 @@ class _Sync:
             return None
         with storing(self.private):
             directory = Path(tempfile.mkdtemp(prefix="git-", dir=self.private))
+        from uv_archive.fetch.git import Logins, find_git  # noqa: PLC0415
+        from uv_archive.sync.git import open_repositories  # noqa: PLC0415
+
         return open_repositories(
             sources,
             archive=self.supply.directory,

@@ -235,7 +235,13 @@ class SyncFlags:
     active: bool = False
     locked: bool = False
     changes_nothing: bool = False
+    leaves_some: bool = False
     names_paths: bool = False
+
+
+def _leaves_some(one: Given) -> bool:
+    """Whether a flag may keep uv from installing all that is selected: unknown ones may."""
+    return one.flag is None or one.name.startswith(("--no-install-", "--only-install-"))
 
 
 def parse_flags(arguments: Sequence[str]) -> SyncFlags:
@@ -254,6 +260,7 @@ def parse_flags(arguments: Sequence[str]) -> SyncFlags:
         passed=tuple(t for one in given for t in one.text if _fate(one) is Fate.PASSED),
         output=tuple(t for one in given for t in one.text if _fate(one) is Fate.OUTPUT),
         selecting=tuple(t for one in given for t in one.text if one.name in _SELECTING),
+        leaves_some=any(_leaves_some(one) for one in given),
     )
     for one in given:
         flags = _interpreted(flags, one)

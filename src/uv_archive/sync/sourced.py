@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.utils import NormalizedName, canonicalize_name
 
 from uv_archive.lock.model import GitSource, Lock, TreeSource
 from uv_archive.project import read_pyproject, tool_uv
-from uv_archive.sync.git import GitSupply
+
+if TYPE_CHECKING:
+    from uv_archive.sync.git import GitSupply
 
 
 def sourced(lock: Lock, *, root: Path, git: GitSupply | None) -> set[NormalizedName]:

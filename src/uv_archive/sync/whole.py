@@ -18,7 +18,7 @@ import re
 import stat
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -178,11 +178,12 @@ class _Look:
     ) -> str | None:
         """Compare the files with those in the wheel, whatever any RECORD says of them."""
         packed: set[str] = set()
+        outside = _outside(own)
         for member in members.infolist():
             path = posixpath.normpath(member.filename).lstrip("/")
             if member.is_dir() or _is_installers(path):
                 continue
-            row = _row_of(own, path, info)
+            row = _row_of(own, outside, path, info)
             if row is not None:
                 packed.add(row.path)
             if _is_script(path):
@@ -234,11 +235,12 @@ def _agrees(own: Mapping[str, Row], wheel: Path, info: Path) -> bool:
         rows = record_of_wheel(wheel)
     except (OSError, ValueError):
         return False
+    outside = _outside(own)
     for row in rows:
         found = own.get(row.path)
         if found == row or _is_installers(row.path):
             continue
-        found = found or _row_of(own, row.path, info)
+        found = found or _row_of(own, outside, row.path, info)
         if found is None or (
             (found.digest, found.size) != (row.digest, row.size) and not _is_script(row.path)
         ):
@@ -246,7 +248,18 @@ def _agrees(own: Mapping[str, Row], wheel: Path, info: Path) -> bool:
     return True
 
 
-def _row_of(own: Mapping[str, Row], path: str, info: Path) -> Row | None:
+def _outside(own: Mapping[str, Row]) -> Mapping[str, Sequence[Row]]:
+    """Return the rows of what lies elsewhere than the modules do, by the last part of its path."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for path, row in own.items():
+        if path.startswith("../"):
+            found[path.rpartition("/")[2]].append(row)
+    return found
+
+
+def _row_of(
+    own: Mapping[str, Row], outside: Mapping[str, Sequence[Row]], path: str, info: Path
+) -> Row | None:
     """Return the environment's row of a wheel's file: what lies in `.data` is moved elsewhere."""
     if path in own:
         return own[path]
@@ -264,7 +277,8 @@ def _row_of(own: Mapping[str, Row], path: str, info: Path) -> Row | None:
             ends = (f"/{name}/{rest}",)
         case _:
             ends = (f"/{rest}",)
-    return next((row for p, row in own.items() if p.startswith("../") and p.endswith(ends)), None)
+    named = outside.get(rest.rpartition("/")[2], ())
+    return next((row for row in named if row.path.endswith(ends)), None)
 
 
 def _is_installers(path: str) -> bool:

@@ -1,0 +1,1 @@
+"""Real `uv sync` over copies of locks, to hold the selection against."""
