@@ -441,7 +441,7 @@ class TestSources:
         assert names(offline) == {"alpha"}
         assert_nothing_left_to_do(offline)
 
-    def test_git_is_refused_before_anything_changes(self, offline: Offline) -> None:
+    def test_git_without_its_bundle_is_refused(self, offline: Offline) -> None:
         repository = offline.directory / "repository"
         repository.mkdir()
         (repository / "pyproject.toml").write_text('[project]\nname="alpha"\nversion="1"\n')
@@ -459,7 +459,7 @@ class TestSources:
             "GIT_CONFIG_VALUE_0": "https://git.example/alpha",
         }
         offline.archived(offline.lock(instead))
-        with pytest.raises(RequestError, match=r"git sources yet.*alpha"):
+        with pytest.raises(RequestError, match=r"lacks 1 of the files.*alpha"):
             offline.sync()
         assert not (offline.root / ".venv").exists()
 

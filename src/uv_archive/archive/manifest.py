@@ -206,7 +206,7 @@ def from_json(content: bytes) -> Manifest:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ArchiveError(
             f"`{MANIFEST}` isn't JSON that can be read: {_printable(reason)}",
-            hint="It was damaged or edited. Copy the archive again, or download it anew",
+            hint="Copy the archive again, or download to another directory",
         ) from error
     document = _Object(value, "")
     version = document.integer("format-version")
@@ -510,7 +510,7 @@ def _failure(message: str, place: str) -> ArchiveError:
     at = f" (at `{_printable(place)}`)" if place else ""
     return ArchiveError(
         f"`{MANIFEST}` can't be used: {message}{at}",
-        hint="It was damaged or edited. Copy the archive again, or download it anew",
+        hint="Copy the archive again, or download to another directory",
     )
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,31 +111,38 @@ def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) 
     else:
         project = find_project(start / (flags.project or Path()))
     archive = archive_directory(request, project.root)
-    lock = _lock(request, project, archive, reporter)
-    supply = open_supply(archive, lock=lock, project=project, expect=request.expect)
     environment = environment_path(project.root, flags, request.environment, start=start)
     if isinstance(project, Script):
         environment = script_environment(
             project, uv=uv, flags=flags, variables=request.environment, start=start
         )
-    with private_directory(environment) as private, marks(environment) as found:
-        return _Sync(
-            uv=uv,
-            flags=flags,
-            start=start,
-            project=project,
-            lock=lock,
-            supply=supply,
-            settings=settings_of(project, request.environment),
-            archived_lock=request.use_archived_lock,
-            environment=environment,
-            variables=request.environment,
-            private=private,
-            only_locked=request.only_locked,
-            verify_install=request.verify_install,
-            marks=found,
-            reporter=reporter,
-        ).run()
+
+    def read() -> _Read:
+        lock = _lock(request, project, archive, reporter)
+        supply = open_supply(archive, lock=lock, project=project, expect=request.expect)
+        return _Read(lock=lock, supply=supply)
+
+    with ThreadPoolExecutor(max_workers=1) as meanwhile:
+        reading = meanwhile.submit(read)
+        if request.use_archived_lock:
+            reading.result()
+        with private_directory(environment) as private, marks(environment) as found:
+            return _Sync(
+                uv=uv,
+                flags=flags,
+                start=start,
+                project=project,
+                reading=reading,
+                settings=settings_of(project, request.environment),
+                archived_lock=request.use_archived_lock,
+                environment=environment,
+                variables=request.environment,
+                private=private,
+                only_locked=request.only_locked,
+                verify_install=request.verify_install,
+                marks=found,
+                reporter=reporter,
+            ).run()
 
 
 def _lock(
@@ -151,6 +158,14 @@ def _lock(
         reporter=reporter,
     )
     return lock_of(project, at=path)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Read:
+    """What is read while uv is asked its first question."""
+
+    lock: Lock
+    supply: Supply
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,8 +231,7 @@ class _Sync:
     flags: SyncFlags
     start: Path
     project: Project | Script
-    lock: Lock
-    supply: Supply
+    reading: Future[_Read]
     settings: Settings
     archived_lock: bool
     environment: Path
@@ -228,10 +242,18 @@ class _Sync:
     marks: Marks
     reporter: SyncReporter
 
+    @property
+    def lock(self) -> Lock:
+        return self.reading.result().lock
+
+    @property
+    def supply(self) -> Supply:
+        return self.reading.result().supply
+
     def run(self) -> SyncResult:
         if self.flags.locked:
             self._check_lock_is_current()
-        self._remove_half_made()
+        self._clear_up()
         settings = self.private / "settings.toml"
         with storing(settings):
             settings.write_bytes(tomli_w.dumps(kept_settings(self.settings.options)).encode())
@@ -252,8 +274,9 @@ class _Sync:
         asked = self._uv(
             (*self.flags.passed, *in_project, "--dry-run", "--output-format", "json"), capture=True
         )
+        contradiction = self.supply.contradiction
         if asked.status != 0:
-            refuse([self.supply.contradiction] if self.supply.contradiction else [])
+            refuse([contradiction] if contradiction else [])
             # Extras that don't exist or that conflict, a Python that isn't there: uv has said it.
             return SyncResult(status=asked.status, stderr=asked.stderr)
         return self._case(_changes(asked), in_project)
@@ -271,6 +294,7 @@ class _Sync:
         try:
             case = self._case(nothing, in_project)
         except UvArchiveError:
+            self.reading.result()
             return None
         if case.selection.gaps:
             return None
@@ -311,19 +335,11 @@ class _Sync:
         """Whether hashes are compared: sizes say little after an interruption."""
         return self.verify_install or bool(self.marks.left)
 
-    def _remove_half_made(self) -> None:
-        """Remove an environment that an earlier sync began to make, and put nothing into.
-
-        uv refuses to touch a directory that isn't an environment yet.
-        """
-        if not self.marks.left:
-            return
-        self.reporter.interrupted()
-        creating = any(mark.creating for mark in self.marks.left)
-        if creating and not self.flags.changes_nothing and not installed(self.environment):
-            with storing(self.environment, doing="removed"):
-                if self.environment.is_dir() and not self.environment.is_symlink():
-                    shutil.rmtree(self.environment)
+    def _clear_up(self) -> None:
+        if self.marks.left:
+            self.reporter.interrupted()
+            if not self.flags.changes_nothing:
+                self.marks.clear_up()
 
     def _is_as_whole_as_before(self, case: _Case) -> bool:
         """Whether uv, which failed, has left nothing half done, such as after a failed build."""

@@ -168,6 +168,8 @@ class _PylockSync:
         self._check(needed)
         if self.marks.left:
             self.reporter.interrupted()
+            if not self.flags.changes_nothing:
+                self.marks.clear_up()
         result = self._carried_out(python, selection, needed)
         return replace(
             result,

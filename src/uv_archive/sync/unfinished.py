@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
 from uv_archive.archive.disk import read_plain, storing, sync_directory, sync_file
 from uv_archive.errors import ArchiveError
+from uv_archive.sync.whole import directories, dist_infos, named_by
 
 if sys.platform != "win32":
     import fcntl
@@ -73,6 +75,25 @@ class Marks:
         self.withdraw()
         _remove([mark.path for mark in self.left])
 
+    def clear_up(self) -> None:
+        """Remove what earlier syncs left that uv would stumble over. Raises `StorageError`.
+
+        That is an environment that was still being made and has nothing in it, which uv takes
+        for somebody else's directory; what a wheel has for other places than the modules',
+        unpacked beside those and with files in it that no RECORD names; and a distribution that
+        uv can't remove, having no RECORD any more.
+        """
+        environment = self.environment
+        with storing(environment, doing="removed"):
+            if any(mark.creating for mark in self.left) and not dist_infos(environment):
+                if environment.is_dir() and not environment.is_symlink():
+                    shutil.rmtree(environment)
+                return
+            names = {name for mark in self.left for name in mark.names}
+            for directory in [*directories(environment, ".data"), *_without_record(environment)]:
+                if named_by(directory) in names:
+                    shutil.rmtree(directory)
+
     def withdraw(self) -> None:
         """Remove our own marks only: nothing was changed after all."""
         self._held.close()
@@ -104,6 +125,13 @@ def marks(environment: Path) -> Iterator[Marks]:
     found = Marks(environment=environment, left=tuple(_left(environment)))
     with found._held:  # noqa: SLF001 - its own class's neighbour
         yield found
+
+
+def _without_record(environment: Path) -> Iterator[Path]:
+    for info in directories(environment, ".dist-info"):
+        record = info / "RECORD"
+        if not record.is_file() or not record.read_bytes().endswith(b"\n"):
+            yield info
 
 
 def _beside(environment: Path) -> Path:

@@ -71,14 +71,25 @@ def find_short(
 
 def dist_infos(environment: Path) -> Mapping[NormalizedName, tuple[Path, ...]]:
     """Return the `.dist-info` directories in *environment* by name: as a rule one of each."""
-    found: defaultdict[NormalizedName, dict[str, Path]] = defaultdict(dict)
+    found: defaultdict[NormalizedName, list[Path]] = defaultdict(list)
+    for info in directories(environment, ".dist-info"):
+        found[named_by(info)].append(info)
+    return {name: tuple(infos) for name, infos in found.items()}
+
+
+def directories(environment: Path, suffix: str) -> Sequence[Path]:
+    """Return the directories of distributions in *environment*: `.dist-info` or `.data` ones."""
+    found: dict[str, Path] = {}
     # `lib64` is a link to `lib` on most systems, and the same directory then.
     for pattern in ("lib*/*/site-packages", "Lib/site-packages"):
         for site in sorted(environment.glob(pattern), reverse=True):
-            for info in site.glob("*.dist-info"):
-                name = canonicalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0])
-                found[name][info.name] = info
-    return {name: tuple(paths.values()) for name, paths in found.items()}
+            found |= {path.name: path for path in site.glob(f"*{suffix}")}
+    return [path for path in found.values() if path.is_dir() and not path.is_symlink()]
+
+
+def named_by(directory: Path) -> NormalizedName:
+    """Return the distribution's name, of which such a directory has the name."""
+    return canonicalize_name(directory.stem.rpartition("-")[0])
 
 
 @dataclass(kw_only=True)
@@ -273,8 +284,7 @@ def _row_of(
         case "scripts":
             ends: tuple[str, ...] = (f"/bin/{rest}", f"/Scripts/{rest}")
         case "headers":
-            name = canonicalize_name(info.name.removesuffix(".dist-info").rpartition("-")[0])
-            ends = (f"/{name}/{rest}",)
+            ends = (f"/{named_by(info)}/{rest}",)
         case _:
             ends = (f"/{rest}",)
     named = outside.get(rest.rpartition("/")[2], ())

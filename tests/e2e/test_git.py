@@ -1,0 +1,132 @@
+"""Git sources, from a server to an install without a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.bench import Bench
+from tests.git.repositories import Origin
+from tests.git.server import GitServer, serving
+
+NOTHING_TO_DO = "Would make no changes"
+
+
+@pytest.fixture
+def server(bench: Bench) -> Iterator[GitServer]:
+    served = bench.directory / "served"
+    served.mkdir()
+    with serving(served) as server:
+        yield server
+
+
+def origin(bench: Bench, name: str) -> Origin:
+    return Origin.create(bench.directory / "trees", bench.directory / "served", name)
+
+
+def project(bench: Bench, sources: dict[str, str]) -> None:
+    lines = "\n".join(f"{name} = {source}" for name, source in sources.items())
+    bench.write(
+        "pyproject.toml",
+        f"[project]\nname = 'app'\nversion = '1'\nrequires-python = '>=3.11'\n"
+        f"dependencies = {json.dumps(list(sources))}\n[tool.uv]\npackage = false\n"
+        f"[tool.uv.sources]\n{lines}\n",
+    )
+    bench.lock()
+
+
+@pytest.fixture
+def locked(bench: Bench, server: GitServer) -> Bench:
+    """A project with a tag, a branch with a subdirectory, and a submodule, locked."""
+    inner = origin(bench, "inner")
+    inner.write("content.txt", "of the submodule\n")
+    commit = inner.commit()
+    one = origin(bench, "one")
+    one.package("one")
+    one.submodule("one/inner", "../inner.git", commit)
+    one.commit(tag="v1.2")
+    two = origin(bench, "two")
+    two.package("two", below="packages/two")
+    two.commit(tag="v2.0")
+    two.commit("after the tag")
+    project(
+        bench,
+        {
+            "one": f'{{ git = "{server.url("one.git")}", tag = "v1.2" }}',
+            "two": f'{{ git = "{server.url("two.git")}", branch = "main", '
+            'subdirectory = "packages/two" }',
+        },
+    )
+    return bench
+
+
+def test_travel_as_bundles(locked: Bench, server: GitServer) -> None:
+    said = locked.uv_archive("download")
+    assert said.status == 0, said.text
+    names = sorted(path.name.partition("-")[0] for path in (locked.archive / "git").iterdir())
+    assert names == ["inner", "one", "two"]
+    asked = len(server.requests)
+
+    synced = locked.uv_archive("sync", offline=True)
+    assert synced.status == 0, synced.text
+    after = locked.run(locked.uv, "sync", "--locked", "--offline", "--dry-run", offline=True)
+
+    assert NOTHING_TO_DO in after.err
+    versions = "import importlib.metadata as m; print(m.version('one'), m.version('two'))"
+    assert locked.run(locked.python, "-c", versions).out.split() == ["1.2", "2.0.post1"]
+    inner = "import one, pathlib as p; print(*p.Path(one.__path__[0], 'inner').iterdir())"
+    assert "content.txt" in locked.run(locked.python, "-c", inner).out
+    assert len(server.requests) == asked
+
+
+def test_are_not_fetched_twice(locked: Bench, server: GitServer) -> None:
+    first = locked.uv_archive("download")
+    assert first.status == 0, first.text
+    asked = len(server.requests)
+    manifest = (locked.archive / "uv-archive.json").read_bytes()
+
+    again = locked.uv_archive("download")
+
+    assert again.status == 0, again.text
+    assert len(server.requests) == asked
+    assert (locked.archive / "uv-archive.json").read_bytes() == manifest
+    assert not (locked.archive / ".partial").exists()
+
+
+def test_a_repository_that_is_gone_is_named_and_the_rest_kept(
+    locked: Bench, server: GitServer
+) -> None:
+    (server.directory / "two.git").rename(server.directory / "elsewhere.git")
+
+    said = locked.uv_archive("download")
+
+    assert said.status == 1
+    assert "two-" in said.err
+    assert "Traceback" not in said.text
+    (server.directory / "elsewhere.git").rename(server.directory / "two.git")
+    assert locked.uv_archive("download").status == 0
+
+
+def test_a_damaged_bundle_is_refused_before_anything_changes(locked: Bench) -> None:
+    assert locked.uv_archive("download").status == 0
+    bundle = next((locked.archive / "git").glob("one-*"))
+    bundle.write_bytes(bundle.read_bytes()[:-1] + b"x")
+
+    said = locked.uv_archive("sync", offline=True)
+
+    assert said.status != 0
+    assert bundle.name in said.err
+    assert not locked.venv.exists()
+
+
+def test_a_missing_bundle_comes_again(locked: Bench) -> None:
+    assert locked.uv_archive("download").status == 0
+    bundle = next((locked.archive / "git").glob("one-*"))
+    bundle.unlink()
+
+    assert locked.uv_archive("download").status == 0
+
+    assert bundle.is_file()
+    assert locked.uv_archive("sync", offline=True).status == 0
