@@ -52,7 +52,6 @@ class TestTable:
         }
         assert rows == {name: flag.fate.value for name, flag in KNOWN.items()}
 
-
     def test_the_reference_has_every_flag_of_our_own(self) -> None:
         rows = re.findall(r"^\| `(--[\w-]+)` \| [^|]+ \|$", REFERENCE.read_text(), re.MULTILINE)
         own = {name for option in command.params for name in option.opts if name[:2] == "--"}

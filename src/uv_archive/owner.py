@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, assert_never
@@ -12,7 +12,7 @@ from packaging.utils import NormalizedName
 from uv_archive.lock.model import Lock
 from uv_archive.lock.pylock import read_pylock, unknown_minor_version
 from uv_archive.lock.reader import parse_lock, read_with
-from uv_archive.project import Project, member_default_groups
+from uv_archive.project import Project, member_default_groups, read_pyproject
 from uv_archive.pylock import PylockFile
 from uv_archive.script import Script
 from uv_archive.settings import Settings, read_settings
@@ -70,3 +70,15 @@ def default_groups_of(
             return owner.default_groups
         case _:
             assert_never(owner)
+
+
+def documents_of(owner: Owner) -> Sequence[Mapping[str, object]]:
+    """Return the `pyproject.toml` documents of a project and its workspace.
+
+    Raises `ProjectError` for one that can't be read.
+    """
+    if not isinstance(owner, Project):
+        return ()
+    paths = [directory / "pyproject.toml" for directory in owner.members.values()]
+    members = [read_pyproject(path) for path in paths if path.is_file()]
+    return (owner.pyproject, owner.root_pyproject, *members)

@@ -27,6 +27,8 @@ if sys.platform != "win32":
     import fcntl
 
 _PREFIX = ".uv-archive-"
+# What file systems answer that have no locks, such as some network file systems.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 # The environment's directory may be somebody's who lets us write in it, but not beside it.
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -231,7 +233,8 @@ def private_directory(beside: Path) -> Iterator[Path]:
         alive = (directory / "alive").open("wb")
     try:
         with alive:
-            _hold(alive)
+            with storing(directory):
+                _hold(alive)
             (directory / ".gitignore").write_text("*\n")
             yield directory
     finally:
@@ -254,7 +257,8 @@ def _remove_leftovers(beside: Path) -> None:
     for left in beside.parent.glob(f"{_PREFIX}{beside.name}-*"):
         if left.is_symlink():
             continue
-        with suppress(OSError), (left / "alive").open("ab") as alive:
+        # One without the file was made a moment ago, and its run is about to lock it.
+        with suppress(OSError), (left / "alive").open("r+b") as alive:
             _hold(alive)
             _remove(left)
 
@@ -263,7 +267,11 @@ def _hold(alive: IO[bytes]) -> None:
     """Lock an open file; raises `OSError` if another process has done so."""
     if sys.platform == "win32":
         return  # a file that somebody has open can't be removed
-    fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def _remove(directory: Path) -> None:

@@ -140,3 +140,10 @@ def _locate(environment: Mapping[str, str]) -> Path | None:
         return beside
     found = shutil.which(name, path=environment.get("PATH"))
     return Path(found) if found else None
+
+
+def uv_message(stderr: str) -> str:
+    """Return what uv says went wrong, without its label."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    said = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
+    return (said or lines or ["no reason given"])[-1 if not said else 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from itertools import permutations
 
 import pytest
@@ -294,11 +295,13 @@ def test_where_a_file_comes_from_says_nothing_of_a_machine(text: str, expected: 
     assert public_source(found) == expected
 
 
-def test_an_unfinished_transfer_is_named_by_its_digest() -> None:
+def test_every_file_has_an_unfinished_transfer_of_its_own() -> None:
     found = unlocked(WHEEL, "a")
-    assert partial_key(found) == hexdigest("a")
+    twin = dataclasses.replace(found, filename=parse_wheel("twin-1.0-py3-none-any.whl"))
     without = dataclasses.replace(found, digest=None)
-    assert partial_key(without) == hexdigest(f"{WHEEL}\n{INDEX}\n{INDEX}/{WHEEL}")
-    assert partial_key(dataclasses.replace(found, digest=Digest("md5", "0" * 32))) != (
-        partial_key(without)
-    )
+
+    keys = [partial_key(one) for one in (found, twin, without)]
+
+    assert len(set(keys)) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys)
+    assert partial_key(unlocked(WHEEL, "a")) == keys[0]

@@ -6,6 +6,7 @@ of this program that changes a directory, and prints what came of it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -20,12 +21,17 @@ from tests.distributions import make_sdist, make_wheel, sha256
 from tests.offline_projects import BUILT_BY_UV, FROM_INDEX, Offline
 from uv_archive.errors import UvArchiveError
 
-#: What changes a directory, or fills a file of which uv has already made the name visible.
-CALLS = (
-    *("link", "linkat", "symlink", "symlinkat", "rename", "renameat", "renameat2"),
-    *("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "copy_file_range", "sendfile"),
-    *("chmod", "fchmod", "fchmodat"),
-)
+#: What changes a directory, or fills a file of which uv has already made the name visible. Each
+#: kind is counted by itself: else the calls by which uv fills its cache would come first, always.
+CALLS = {
+    "link": ("link", "linkat", "symlink", "symlinkat"),
+    "rename": ("rename", "renameat", "renameat2"),
+    "remove": ("unlink", "unlinkat", "rmdir"),
+    "mkdir": ("mkdir", "mkdirat"),
+    "fill": ("copy_file_range", "sendfile", "chmod", "fchmod", "fchmodat"),
+}
+#: What this program does beside that: make durable, start uv and wait for it.
+OWN_CALLS = {**CALLS, "durable": ("fsync",), "uv": ("wait4", "vfork", "clone3")}
 LINK_MODES = ("hardlink", "copy")
 # Runs the real uv under strace where it is to install, and everything else as it is. One thread
 # installs, so that the calls have an order.
@@ -100,7 +106,7 @@ class Killing:
             if path.suffix != ".pyc" and path.name not in (".lock", "uv_cache.json")
         }
 
-    def kill_uv(self, call: int, link_mode: str, *, both: bool) -> bool:
+    def kill_uv(self, kind: str, call: int, link_mode: str, *, both: bool) -> bool:
         """Sync with a uv that dies at a call, and this program with it; whether it came to that."""
         wrapper = self.offline.directory / "bin" / "uv"
         wrapper.parent.mkdir(exist_ok=True)
@@ -109,7 +115,7 @@ class Killing:
                 uv=self.offline.uv,
                 strace=self.strace,
                 log=os.devnull,
-                calls=",".join(f"?{name}" for name in CALLS),
+                calls=",".join(f"?{name}" for name in CALLS[kind]),
             )
         )
         wrapper.chmod(0o755)
@@ -123,9 +129,9 @@ class Killing:
         )
         return done in (137, -9)
 
-    def kill_ourselves(self, call: int, link_mode: str) -> bool:
+    def kill_ourselves(self, kind: str, call: int, link_mode: str) -> bool:
         """Sync with a program that dies at a call of its own; a uv that it started goes on."""
-        calls = ",".join(f"?{name}" for name in (*CALLS, "fsync", "wait4", "vfork"))
+        calls = ",".join(f"?{name}" for name in OWN_CALLS[kind])
         strace = [str(self.strace), "-qqq", "-o", os.devnull, "-e", f"trace={calls}"]
         strace += ["-e", f"inject={calls}:signal=KILL:when={call}"]
         return self._run(strace, link_mode, UV=str(self.offline.uv)) in (137, -9)
@@ -209,6 +215,7 @@ class Kill:
     who: str
     state: int
     link_mode: str
+    kind: str
     call: int
     verdict: str
     details: Sequence[str]
@@ -216,33 +223,42 @@ class Kill:
     def __str__(self) -> str:
         scene = ("fresh", "upgrade")[self.state]
         named = textwrap.shorten(", ".join(self.details), 300)
-        return f"{self.who}, {scene}, {self.link_mode}, call {self.call}: {self.verdict} {named}"
+        where = f"{self.who}, {scene}, {self.link_mode}, {self.kind} {self.call}"
+        return f"{where}: {self.verdict} {named}"
 
 
-def kills(killing: Killing, *, stride: int, offset: int = 1) -> Iterator[Kill]:
-    """Kill a sync at every *stride*-th call from *offset*, until none dies any more."""
-    for who in ("uv", "both", "ourselves"):
-        for state in (0, 1):
-            for link_mode in LINK_MODES:
-                call = offset
-                while True:
-                    killing.start(state)
-                    if who == "ourselves":
-                        died = killing.kill_ourselves(call, link_mode)
-                    else:
-                        died = killing.kill_uv(call, link_mode, both=who == "both")
-                    if not died:
-                        break
-                    verdict, details = killing.verdict(state)
-                    yield Kill(
-                        who=who,
-                        state=state,
-                        link_mode=link_mode,
-                        call=call,
-                        verdict=verdict,
-                        details=details,
-                    )
-                    call += stride
+def kills(killing: Killing, *, stride: int, sample: int = 1) -> Iterator[Kill]:
+    """Kill a sync at every *stride*-th call of a kind, until none dies any more.
+
+    Of the combinations of who is killed, where and at which kind of call, each *sample*-th is
+    taken. This program makes fewer calls than uv does, so its strides are shorter.
+    """
+    every = [
+        (who, state, link_mode, kind)
+        for who in ("uv", "both", "ourselves")
+        for state, link_mode in itertools.product((0, 1), LINK_MODES)
+        for kind in (OWN_CALLS if who == "ourselves" else CALLS)
+    ]
+    for who, state, link_mode, kind in every[::sample]:
+        step = -(-stride // 8) if who == "ourselves" else stride
+        for call in itertools.count(-(-step // 2), step):
+            killing.start(state)
+            if who == "ourselves":
+                died = killing.kill_ourselves(kind, call, link_mode)
+            else:
+                died = killing.kill_uv(kind, call, link_mode, both=who == "both")
+            if not died:
+                break
+            verdict, details = killing.verdict(state)
+            yield Kill(
+                who=who,
+                state=state,
+                link_mode=link_mode,
+                kind=kind,
+                call=call,
+                verdict=verdict,
+                details=details,
+            )
 
 
 def table(found: Sequence[Kill]) -> str:

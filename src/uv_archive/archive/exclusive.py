@@ -18,6 +18,9 @@ from uv_archive.errors import ArchiveError
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
+_MOST_ATTEMPTS = 1000
+
+
 @contextmanager
 def exclusive(path: Path, *, notify: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock file *path*, waiting for another holder; it is gone afterwards.
@@ -65,13 +68,18 @@ def _acquire(path: Path, notify: Callable[[str], None]) -> int:
 
 
 def _open(path: Path) -> int:
+    """Open the lock file, making it and its directory, which another run may take away again."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    attempts = 0
     while True:
+        attempts += 1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, flags, 0o666)
         except (FileNotFoundError, FileExistsError):
-            if any(os.path.lexists(above) and not above.is_dir() for above in path.parents):
+            # There are places where nothing can be made, and that say so in these words.
+            in_the_way = (os.path.lexists(above) and not above.is_dir() for above in path.parents)
+            if attempts > _MOST_ATTEMPTS or any(in_the_way):
                 raise
             continue  # The holder before took the directory away in between.
         state = os.fstat(descriptor)

@@ -136,11 +136,9 @@ def public_source(distribution: Distribution) -> str:
 def partial_key(distribution: Distribution) -> str:
     """Return the name of a distribution's unfinished transfer: 64 hexadecimal digits.
 
-    It is the locked sha256, or where there is none, the digest of what the lock has instead.
+    It is a digest of the file's name and of what the lock says it is: two names may have the
+    same bytes, and each is a transfer of its own.
     """
-    digest = distribution.digest
-    if digest is not None and digest.algorithm == "sha256":
-        return digest.hex
     return hashlib.sha256("\n".join(_identity(distribution)).encode()).hexdigest()
 
 

@@ -25,11 +25,15 @@ _Row = tuple[int, int, int, int, str]
 
 @dataclass(kw_only=True, slots=True)
 class QuickCheck:
-    """The digests of an archive's files, each with what the file system said of the file then."""
+    """The digests of an archive's files, each with what the file system said of the file then.
+
+    *inputs* stands for what the metadata were made from, where that isn't in the archive.
+    """
 
     path: Path | None
     archive: str
     rows: dict[str, _Row] = field(default_factory=dict)
+    inputs: str = ""
     changed: bool = False
 
     @classmethod
@@ -63,6 +67,12 @@ class QuickCheck:
             self.rows[path] = row
             self.changed = True
 
+    def made_from(self, inputs: str) -> None:
+        """Remember what the metadata were made from beside the lock and the requests."""
+        if self.inputs != inputs:
+            self.inputs = inputs
+            self.changed = True
+
     def keep(self, paths: set[str]) -> None:
         """Forget every file but *paths*."""
         for path in self.rows.keys() - paths:
@@ -73,7 +83,12 @@ class QuickCheck:
         """Write it down if anything is new. Never fails."""
         if self.path is None or not self.changed:
             return
-        document = {"version": _VERSION, "archive": self.archive, "files": self.rows}
+        document = {
+            "version": _VERSION,
+            "archive": self.archive,
+            "inputs": self.inputs,
+            "files": self.rows,
+        }
         temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         with suppress(OSError, ValueError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +107,13 @@ class QuickCheck:
         except (OSError, ValueError, RecursionError):
             return
         match document:
-            case {"version": 1, "archive": self.archive, "files": dict(files)}:
+            case {
+                "version": 1,
+                "archive": self.archive,
+                "inputs": str(inputs),
+                "files": dict(files),
+            }:
+                self.inputs = inputs
                 self.rows = {path: row for path, value in files.items() if (row := _row(value))}
             case _:
                 return

@@ -86,6 +86,8 @@ def _with_this_program(lock: ArchivePath, files: Mapping[ArchivePath, Entry]) ->
         "",
         f"    uv-archive sync{flags} --dist-archive DIR",
         "",
+        "Flags that stand in brackets above were asked for beside these; give them here, too.",
+        "",
         "This is the way that checks every file against the project's own lock, and installs the",
         "project itself and everything from git, too. It needs the Python that the project asks",
         "for, and the programs `uv` and `uv-archive`.",

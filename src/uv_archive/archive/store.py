@@ -436,6 +436,9 @@ class Writer:
     def _discard(self) -> None:
         """Remove what only an unfinished archive has."""
         for path in self._entries():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)  # The archive is complete without it.
+                continue
             with disk.storing(path, doing="removed"):
                 path.unlink()
         # A stopped run may have left directories empty, so all of them are tried.

@@ -58,13 +58,15 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_STATUSES,
 )
 @click.version_option(
     None, "-V", "--version", package_name="uv-archive", message="%(prog)s %(version)s"
 )
-def group() -> None:
+@click.pass_context
+def group(context: click.Context) -> None:
     """Take a uv project offline: archive its locked distributions, and install from the archive.
 
     \b
@@ -72,6 +74,9 @@ def group() -> None:
       uv-archive download --all-platforms -o dist/dependencies
       uv-archive sync --dist-archive dist/dependencies
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(REFUSED)
 
 
 def run(arguments: Sequence[str]) -> int:

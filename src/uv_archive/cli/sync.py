@@ -24,13 +24,12 @@ class ArchiveDigest(click.ParamType[Digest]):
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> Digest:
+        if not value.startswith("sha256:"):
+            self.fail("expected `sha256:` and the digest that `download` printed", param, ctx)
         try:
-            digest = Digest.parse(value)
+            return Digest.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        if digest.algorithm != "sha256":
-            self.fail("the digest of an archive is a sha256", param, ctx)
-        return digest
 
 
 class _Reporter(SyncReporter):

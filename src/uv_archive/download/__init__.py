@@ -45,8 +45,7 @@ def download(
     uv = find_uv(environment)
     owner = find_owner(asked)
     lock = lock_of(owner)
-    if not asked.frozen:
-        check_lock_is_current(owner, uv, environment)
+    is_checked = asked.frozen or check_lock_is_current(owner, uv, environment)
     settings = settings_of(owner, environment)
     request = request_of(
         asked, owner=owner, lock=lock, settings=settings, uv=uv, environment=environment
@@ -62,6 +61,7 @@ def download(
         environment=environment,
         bringer=_bringer(asked, owner, settings, environment, reporter),
         reporter=reporter,
+        is_checked=is_checked,
     )
     store = Store.open(asked.directory or owner.root / DEFAULT_DIRECTORY)
     if asked.dry_run:

@@ -27,7 +27,7 @@ from uv_archive.target import (
     parse_python,
     platform_named,
 )
-from uv_archive.uv import Uv
+from uv_archive.uv import Uv, uv_message
 
 _KERNEL = ("platform_release", "platform_version")
 
@@ -81,21 +81,22 @@ def find_owner(asked: Asked) -> Owner:
     return find_pylock(asked.pylock) if asked.pylock is not None else find_project(asked.start)
 
 
-def check_lock_is_current(owner: Owner, uv: Uv, environment: Mapping[str, str]) -> None:
+def check_lock_is_current(owner: Owner, uv: Uv, environment: Mapping[str, str]) -> bool:
     """Ask uv whether the lock says what `pyproject.toml` or the script asks for.
 
-    Nothing says what a pylock file should have. Raises `StaleLockError`, or `RequestError` where
-    uv can't tell.
+    Nothing says what a pylock file should have. It is `False` where uv would have to build
+    something to find out. Raises `StaleLockError`, or `RequestError` where uv can't tell.
     """
     if isinstance(owner, PylockFile):
-        return
+        return True
     check = ("lock", "--check", *owner.arguments)
     # With a network uv looks at every direct URL anew, whose hash is locked; as a rule it needn't.
     if uv.run([*check, "--offline"], environment=environment).status == 0:
-        return
-    said = uv.run(check, environment=environment)
+        return True
+    # To resolve anew, uv would fetch sdists and run their code, which a download doesn't do.
+    said = uv.run([*check, "--no-build"], environment=environment)
     if said.status == 0:
-        return
+        return True
     if "needs to be updated" in said.stderr:
         of_script = isinstance(owner, Script)
         source = owner.identity if of_script else "pyproject.toml"
@@ -104,6 +105,8 @@ def check_lock_is_current(owner: Owner, uv: Uv, environment: Mapping[str, str]) 
             f"`{owner.lock_path}` is out of date with `{source}`",
             hint=f"Run `{command}`, or take the lock as it is with `--frozen`",
         )
+    if "--no-build" in said.stderr:
+        return False
     raise RequestError(
         f"uv can't tell whether `{owner.lock_path}` is up to date: {uv_message(said.stderr)}",
         hint="Take the lock as it is with `--frozen`",
@@ -252,10 +255,3 @@ class _Interpreters:
                 hint="Name one with `-p`, such as `-p 3.12`, together with `--python-platform`",
             )
         return Path(said.stdout.strip())
-
-
-def uv_message(stderr: str) -> str:
-    """Return what uv says went wrong, without its label."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    said = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
-    return (said or lines or ["no reason given"])[-1 if not said else 0]

@@ -30,6 +30,11 @@ from uv_archive.selection import Include, Root, conflicting
 from uv_archive.settings import Settings
 from uv_archive.uv import Uv
 
+# What would change a selection beside the flags that a request recorded.
+_SELECTING = frozenset(
+    {"UV_DEV", "UV_NO_DEV", "UV_NO_GROUP", "UV_NO_DEFAULT_GROUPS", "UV_NO_EDITABLE"}
+)
+
 
 def export_all(
     requests: Sequence[Request],
@@ -87,7 +92,9 @@ class _Exporter:
     ) -> None:
         self._scratch = scratch
         self._uv = uv
-        self._environment = scrubbed(environment)
+        self._environment = {
+            name: value for name, value in scrubbed(environment).items() if name not in _SELECTING
+        }
         self._files = files
         self._subdirectories = subdirectories
 

@@ -21,11 +21,9 @@ from uv_archive.fetch.bundles import (
     place_bundles,
     recorded_bundles,
 )
-from uv_archive.fetch.git import Git, Logins
+from uv_archive.fetch.git import Git
 from uv_archive.lock.model import GitSource, Lock, Package
-from uv_archive.owner import Owner
 from uv_archive.plan import Present
-from uv_archive.project import Project, read_pyproject
 from uv_archive.selection import Selection
 
 #: Below `.partial/`: repositories that bundles are made from, and source trees to look into.
@@ -103,14 +101,6 @@ class Sources:
         """Return what the archive records of its bundles, and why each is there."""
         locked = set(map(self.bundle_of, self.sources))
         return {path: bundle.entry(_why(bundle, locked)) for path, bundle in bundles.items()}
-
-
-def logins_of(owner: Owner) -> Logins:
-    """Return the credentials that the owner writes into the URLs of its git sources."""
-    if not isinstance(owner, Project):
-        return Logins()
-    members = (read_pyproject(path / "pyproject.toml") for path in owner.members.values())
-    return Logins.of([owner.pyproject, owner.root_pyproject, *members])
 
 
 def tree_of(source: GitSource, bundle: ArchivePath, directory: Path) -> Path:

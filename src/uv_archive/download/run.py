@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 import time
@@ -37,24 +38,28 @@ from uv_archive.download.repositories import (
     SCRATCH,
     Sources,
     check_out_tree,
-    logins_of,
     tree_of,
 )
 from uv_archive.download.tools import Tools, find_tools, with_answers
 from uv_archive.errors import ArchiveError, RequestError
 from uv_archive.fetch import content_lengths
 from uv_archive.fetch.bundles import BundleBringer, key_of, recorded_bundles
-from uv_archive.fetch.git import find_git
+from uv_archive.fetch.git import Logins, find_git
 from uv_archive.lock.model import Distribution, Lock
-from uv_archive.owner import Owner, cautions
+from uv_archive.owner import Owner, cautions, default_groups_of, documents_of
 from uv_archive.plan import Plan, Present, Wanted, plan
 from uv_archive.request import Request
+from uv_archive.scratch import kept_settings
 from uv_archive.selection import Selection
 from uv_archive.settings import Settings
 from uv_archive.url import Url
 from uv_archive.uv import Uv
 
 _NOTHING: Mapping[str, Present] = {}
+_UNCHECKED = Doubt(
+    message="Whether the lock is up to date isn't known: uv would have to build something for that",
+    hint="Run `uv lock --check` where that may run; `--frozen` leaves the question out",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +83,10 @@ class Situation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One download, with everything it needs."""
+    """One download, with everything it needs.
+
+    *is_checked* tells that the lock is known to be up to date, or isn't asked to be.
+    """
 
     asked: Asked
     request: Request
@@ -89,6 +97,7 @@ class Run:
     environment: Mapping[str, str]
     bringer: Bringer
     reporter: Reporter
+    is_checked: bool = True
 
     def rehearse(self, store: Store) -> Outcome:
         """Say what would be done. Nothing is written, and nothing fetched but sizes."""
@@ -216,7 +225,7 @@ class Run:
     ) -> Plan:
         """Hold what is wanted against what is there. *known* files needn't be looked at."""
         recorded = situation.recorded
-        wanted = [content.wanted(recorded) for content in contents.values()]
+        wanted = [_as_known(content.wanted(recorded), known) for content in contents.values()]
         recorded_paths = _recorded_files(recorded)
         present = present_files(
             store,
@@ -313,6 +322,7 @@ class Run:
             must_compile=must_compile(situation.selected),
             gaps=tuple(sorted({str(gap) for _, s in everywhere for gap in s.gaps})),
             doubts=(
+                *(() if self.is_checked else (_UNCHECKED,)),
                 *(Doubt(message=message, hint=hint) for message, hint in cautions(self.owner)),
                 *(
                     Doubt(message=one.message, hint=one.hint)
@@ -380,7 +390,7 @@ class _Done:
                 git=git,
                 directory=_trees(store),
                 commit=self.writer.commit,
-                logins=logins_of(self.run.owner),
+                logins=Logins.of(documents_of(self.run.owner)),
                 mirrors=self.run.bringer.mirrors,
                 reporter=self.run.reporter,
                 jobs=min(4, self.run.asked.jobs),
@@ -466,7 +476,7 @@ class _Done:
         would come out the same.
         """
         manifest = self.writer.store.find_manifest()
-        if manifest is None or self.run.asked.verify:
+        if manifest is None or self.run.asked.verify or self._inputs != self.quick_check.inputs:
             return None
         described = {path: one for path, one in manifest.files.items() if one.origin is None}
         as_recorded = replace(
@@ -538,7 +548,7 @@ class _Done:
         if recorded is None:
             return {}
         return {
-            path: replace(entry, origin=replace(origin, why=()))
+            path: replace(entry, origin=replace(origin, why=(), vouched=False))
             for path, (entry, origin) in recorded.distributions.items()
             if path in self.spare and path not in contents and path not in removed
             if self.spare[path].sha256 == entry.sha256
@@ -576,12 +586,32 @@ class _Done:
             if path in states:
                 self.quick_check.record(path, states[path], entry.sha256, now=now)
         self.quick_check.keep({*manifest.files})
+        self.quick_check.made_from(self._inputs)
+
+    @property
+    def _inputs(self) -> str:
+        """Return a digest of what exports depend on beside the lock and the requests."""
+        run = self.run
+        asked = [
+            str(run.uv.version),
+            [default_groups_of(run.owner, one.project) for one in self.situation.requests],
+            kept_settings(run.settings.options),
+            documents_of(run.owner),
+        ]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _with_tools(
     contents: Mapping[ArchivePath, Content], tools: Tools | None
 ) -> Mapping[ArchivePath, Content]:
     return contents if tools is None else dict(sorted({**contents, **tools.contents}.items()))
+
+
+def _as_known(wanted: Wanted, known: Mapping[str, Present]) -> Wanted:
+    """Take a file for right that was brought in this run, if nothing else says what is."""
+    if wanted.digest is None and wanted.path in known:
+        return replace(wanted, recorded=known[wanted.path].sha256)
+    return wanted
 
 
 def _recorded_files(recorded: Manifest | None) -> tuple[ArchivePath, ...]:
@@ -622,7 +652,7 @@ def _sorted(files: Mapping[str, File]) -> tuple[File, ...]:
 
 def cache_directory(environment: Mapping[str, str]) -> Path | None:
     """Return where quick checks are kept, outside of any archive; `None` without a home."""
-    if "XDG_CACHE_HOME" in environment:
+    if environment.get("XDG_CACHE_HOME"):
         return Path(environment["XDG_CACHE_HOME"]) / "uv-archive"
     for variable, below in (("LOCALAPPDATA", "uv-archive"), ("HOME", ".cache/uv-archive")):
         if environment.get(variable):

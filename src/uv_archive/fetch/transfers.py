@@ -343,6 +343,9 @@ class _Fetching:
             raise self._wrong(f"the server sent more than the {cap} bytes that the lock gives")
 
     def _check(self, partial: PartialFile) -> None:
+        cap = self._transfer.size
+        if self._wanted is None and cap is not None and partial.size != cap:
+            raise self._wrong(f"the server sent {partial.size} bytes, and the lock gives {cap}")
         if self._wanted is None or partial.locked_hex == self._wanted:
             return
         if not partial.size:

@@ -54,10 +54,7 @@ def relocate(
     tree to build a package from in place of its file. *digests* go before the lock's. Edges
     follow their packages, and everything else is kept as it stands.
     """
-    relocation = _Relocation(lock, files, project_root, digests, trees)
-    document = dict(lock.document)
-    document["package"] = [relocation.package(package) for package in lock.packages]
-    return tomli_w.dumps(document).encode()
+    return _dumped(lock, _Relocation(lock, files, project_root, digests, trees))
 
 
 def anchor(lock: Lock, *, project_root: Path) -> bytes:
@@ -65,9 +62,15 @@ def anchor(lock: Lock, *, project_root: Path) -> bytes:
 
     What it names of indexes, URLs and repositories stays.
     """
-    anchoring = _Anchoring(lock, {}, project_root, _NOTHING, _NO_TREES)
+    return _dumped(lock, _Anchoring(lock, {}, project_root, _NOTHING, _NO_TREES))
+
+
+def _dumped(lock: Lock, relocation: _Relocation) -> bytes:
     document = dict(lock.document)
-    document["package"] = [anchoring.package(package) for package in lock.packages]
+    document["package"] = [relocation.package(package) for package in lock.packages]
+    if lock.root is not None and not lock.manifest.members:
+        # uv knows a project that is alone by its place, and this one's is elsewhere now.
+        document["manifest"] = {**document.get("manifest", {}), "members": [lock.root.name]}
     return tomli_w.dumps(document).encode()
 
 
@@ -231,7 +234,7 @@ def _entries(table: Mapping[str, Any], package: Package) -> dict[str, Mapping[st
     """Return the lock's file entries by file name."""
     entries: dict[str, Mapping[str, Any]] = {}
     if package.sdist is not None:
-        entries[str(package.sdist.filename)] = table["sdist"]
+        entries[str(package.sdist.filename)] = table.get("sdist", {})
     for wheel, entry in zip(package.wheels, table.get("wheels", []), strict=True):
         entries[str(wheel.filename)] = entry
     return entries

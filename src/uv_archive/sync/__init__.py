@@ -8,12 +8,17 @@ requirements against the archive's metadata, before anything is changed.
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import tomli_w
@@ -25,6 +30,7 @@ from uv_archive.errors import (
     ArchiveError,
     CoverageError,
     DamagedArchiveError,
+    LockError,
     ProjectError,
     RequestError,
     StaleLockError,
@@ -43,8 +49,8 @@ from uv_archive.lock.model import (
     UrlSource,
 )
 from uv_archive.lock.relocate import FileKey, anchor, relocate
-from uv_archive.owner import default_groups_of, lock_of, settings_of
-from uv_archive.project import Project, find_project, read_pyproject
+from uv_archive.owner import default_groups_of, documents_of, lock_of, settings_of
+from uv_archive.project import Project, find_project
 from uv_archive.request import Request
 from uv_archive.scratch import (
     Scratch,
@@ -73,11 +79,11 @@ from uv_archive.sync.supply import (
     listed,
     open_supply,
 )
-from uv_archive.sync.unfinished import Marks, marks
+from uv_archive.sync.unfinished import Marks, marks, remove_debris
 from uv_archive.sync.unpacking import unpack
-from uv_archive.sync.whole import Expected, find_short
-from uv_archive.target import Target, inspect_interpreter, platform_named
-from uv_archive.uv import Completed, Uv
+from uv_archive.sync.whole import Expected, find_short, is_made, without_record
+from uv_archive.target import Interpreter, Target, inspect_interpreter, platform_named
+from uv_archive.uv import Completed, Uv, uv_message
 
 if TYPE_CHECKING:
     from uv_archive.sync.git import GitSupply
@@ -86,6 +92,8 @@ __all__ = ["SyncReporter", "SyncRequest", "SyncResult", "sync"]
 
 # What keeps uv to the files it is given.
 _CLOSED = ("--frozen", "--offline", "--no-index")
+# How uv exits where it gives up by itself. All others are of signals.
+_FAILED = (1, 2)
 
 
 def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) -> SyncResult:
@@ -122,8 +130,10 @@ def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) 
         supply = open_supply(archive, lock=lock, project=project, expect=request.expect)
         return _Read(lock=lock, supply=supply)
 
-    with ThreadPoolExecutor(max_workers=1) as meanwhile:
+    with ThreadPoolExecutor(max_workers=2) as meanwhile:
         reading = meanwhile.submit(read)
+        python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        inspecting = meanwhile.submit(inspect_interpreter, python) if python.is_file() else None
         if request.use_archived_lock:
             reading.result()
         with private_directory(environment) as private, marks(environment) as found:
@@ -133,6 +143,8 @@ def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) 
                 start=start,
                 project=project,
                 reading=reading,
+                python=python,
+                inspecting=inspecting,
                 settings=settings_of(project, request.environment),
                 archived_lock=request.use_archived_lock,
                 environment=environment,
@@ -149,6 +161,12 @@ def _lock(
     request: SyncRequest, project: Project | Script, archive: Path, reporter: SyncReporter
 ) -> Lock:
     if not request.use_archived_lock:
+        if not project.lock_path.is_file():
+            raise LockError(
+                f"There is no lock at `{project.lock_path}`",
+                hint="Bring the project's own along, or take the archive's with "
+                "`--use-archived-lock`",
+            )
         return lock_of(project)
     path = archived_lock(
         archive,
@@ -220,7 +238,8 @@ class _Needed:
     @property
     def unlocked(self) -> Sequence[Supplied]:
         """What the lock doesn't vouch for."""
-        return [s for s in (*self.built, *self.build_requirements) if not s.locked]
+        used = (*self.locked, *self.own, *self.built, *self.build_requirements)
+        return [supplied for supplied in used if not supplied.locked]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,6 +251,8 @@ class _Sync:
     start: Path
     project: Project | Script
     reading: Future[_Read]
+    python: Path
+    inspecting: Future[Interpreter] | None
     settings: Settings
     archived_lock: bool
     environment: Path
@@ -251,7 +272,8 @@ class _Sync:
         return self.reading.result().supply
 
     def run(self) -> SyncResult:
-        if self.flags.locked:
+        if not self.flags.frozen:
+            self.reading.result()
             self._check_lock_is_current()
         self._clear_up()
         settings = self.private / "settings.toml"
@@ -294,7 +316,7 @@ class _Sync:
         try:
             case = self._case(nothing, in_project)
         except UvArchiveError:
-            self.reading.result()
+            self.reading.result()  # What is wrong with the lock or the archive goes first.
             return None
         if case.selection.gaps:
             return None
@@ -321,10 +343,11 @@ class _Sync:
             self.marks.begin(case.install, creating=case.changes.python is None)
             result = self._install(needed)
         if result.status != 0:
-            if self._is_as_whole_as_before(case):
+            if result.status in _FAILED and self._is_as_whole_as_before(case):
                 self.marks.withdraw()
             return result
-        repaired = self._repair(case)
+        with _removing(self.private / "cache"):
+            repaired = self._repair(case)
         self.marks.end()
         return replace(result, short=repaired)
 
@@ -343,15 +366,15 @@ class _Sync:
 
     def _is_as_whole_as_before(self, case: _Case) -> bool:
         """Whether uv, which failed, has left nothing half done, such as after a failed build."""
-        if self.environment.is_dir() and not (self.environment / "pyvenv.cfg").is_file():
+        if self.environment.exists() and not is_made(self.environment):
             return False
         expected = [replace(one, required=False) for one in case.expected]
         with storing(self.environment, doing="read"):
             there = installed(self.environment).keys()
             unsure = {one.name for one in expected if one.wheel is None} & case.install & there
-            return not unsure and not find_short(
-                self.environment, expected, thorough=True, signed=self._signed
-            )
+            if unsure or any(without_record(self.environment)):
+                return False
+            return not find_short(self.environment, expected, thorough=True, signed=self._signed)
 
     @property
     def _signed(self) -> bool:
@@ -438,6 +461,7 @@ class _Sync:
         needed = self._needed(case, again)
         self._check(needed)
         self.marks.begin(again, creating=False)
+        remove_debris(self.environment, again)
         result = self._install(needed, again=sorted(again))
         if result.status == 0:
             case = replace(case, install=case.install | again)
@@ -516,23 +540,39 @@ class _Sync:
         return ("--active",) if isinstance(self.project, Script) and not self.flags.active else ()
 
     def _check_lock_is_current(self) -> None:
+        """Refuse a stale lock with `--locked`, and warn of it without."""
         if self.archived_lock:
-            raise RequestError("`--locked` and `--use-archived-lock` exclude each other")
+            if self.flags.locked:
+                raise RequestError("`--locked` and `--use-archived-lock` exclude each other")
+            return
         checked = self.uv.run(
-            ["lock", "--check", "--offline", *self.project.arguments],
-            environment=self.variables,
+            ["lock", "--check", "--offline", "--no-build", *self.project.arguments],
+            environment=self.variables if self.flags.locked else self._variables,
             directory=self.start,
         )
-        if checked.status != 0:
-            # What uv says then is that it can't resolve anew without a network.
-            raise StaleLockError(
-                f"`{self.project.lock_path}` isn't up to date with `{_source_of(self.project)}`",
-                hint="Run `uv lock` and `uv-archive download`, where there is a network",
+        if checked.status == 0:
+            return
+        # A lock that isn't up to date would have to be resolved anew, which takes a network.
+        is_stale = re.search(r"needs to be updated|No solution found", checked.stderr)
+        message = f"`{self.project.lock_path}` isn't up to date with `{_source_of(self.project)}`"
+        if is_stale and self.flags.locked:
+            hint = "Run `uv lock` and `uv-archive download`, where there is a network"
+            raise StaleLockError(message, hint=hint)
+        if is_stale:
+            self.reporter.warning(
+                f"{message}, as far as uv can tell; it is installed as it stands",
+                "`--locked` refuses such a lock, and `--frozen` leaves the question out",
+            )
+        elif self.flags.locked:
+            raise RequestError(
+                f"uv can't tell whether `{self.project.lock_path}` is up to date: "
+                f"{uv_message(checked.stderr)}"
             )
 
     def _target(self, changes: _Changes, in_project: Sequence[str]) -> Target:
         python = changes.python or self._python_to_be(in_project)
-        target = inspect_interpreter(python).target
+        ahead = self.inspecting if python == self.python else None
+        target = (ahead.result() if ahead else inspect_interpreter(python)).target
         if self.flags.platform is not None:
             platform = platform_named(self.flags.platform, self.variables)
             target = Target(python=target.python, platform=platform)
@@ -567,6 +607,12 @@ class _Sync:
             built=[w for p in packages if p.sdist for w in self.supply.built_wheels(p)],
             build_requirements=self._build_requirements() if builds else (),
         )
+        gone = {file.path for file in absent(needed.build_requirements)}
+        if gone:
+            there = [file for file in needed.build_requirements if file.path not in gone]
+            names = sorted(path.name for path in gone)
+            missing = [*needed.missing, *names]
+            needed = replace(needed, build_requirements=there, missing=missing)
         git = self._git(packages)
         if git is not None:
             needed = replace(needed, git=git, missing=[*needed.missing, *git.missing])
@@ -643,7 +689,7 @@ class _Sync:
             manifest=self.supply.manifest,
             git=find_git(self.variables),
             directory=directory,
-            logins=Logins.of(_documents(self.project)),
+            logins=Logins.of(documents_of(self.project)),
         )
 
     def _gaps_cause(
@@ -753,7 +799,18 @@ class _Sync:
         return path
 
     def _fill_view(self, files: Sequence[Supplied]) -> list[Path]:
-        """Copy the build requirements to where uv may look for them; return the damaged ones."""
+        """Copy the build requirements to where uv may look for them; return the damaged ones.
+
+        Raises `ArchiveError` for two of one name: a build could be given the other's.
+        """
+        digests: dict[str, Digest] = {}
+        for file in files:
+            if digests.setdefault(file.name, file.digest) != file.digest:
+                raise ArchiveError(
+                    f"The archive has two build requirements named `{file.name}`, and uv would "
+                    "take one for both",
+                    hint="Install what has to be built in separate syncs, or as wheels",
+                )
         with storing(self._view):
             return [file.path for file in files if not copy_verified(file, self._view)]
 
@@ -869,13 +926,15 @@ class _Sync:
             restore_direct_urls(self.environment, urls)
 
 
-def _documents(project: Project | Script) -> Sequence[Mapping[str, object]]:
-    """Return the `pyproject.toml` documents of a project and its workspace."""
-    if isinstance(project, Script):
-        return ()
-    paths = [directory / "pyproject.toml" for directory in project.members.values()]
-    members = [read_pyproject(path) for path in paths if path.is_file()]
-    return (project.pyproject, project.root_pyproject, *members)
+@contextmanager
+def _removing(directory: Path) -> Iterator[None]:
+    """Remove *directory* in the meantime: the cache has as many files as the environment."""
+    removal = Thread(target=shutil.rmtree, args=(directory,), kwargs={"ignore_errors": True})
+    removal.start()
+    try:
+        yield
+    finally:
+        removal.join()
 
 
 def _reinstall(names: Iterable[NormalizedName]) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ FLAGS: tuple[Flag, ...] = (
           "begin, as in uv"),
     _here("--script", value=True, why="installs for a script that has its own requirements"),
     _here("--locked", why="asks uv first whether the project's own lock is up to date"),
-    _here("--frozen", why="always so"),
+    _here("--frozen", why="as always; without it, `sync` warns of a stale lock"),
     _here("--no-locked", why="no effect: the lock is never changed"),
     _refused("--no-frozen", why=_LOCK_DECIDES),
     # What is only shown.
@@ -234,6 +234,7 @@ class SyncFlags:
     selecting: tuple[str, ...] = ()
     active: bool = False
     locked: bool = False
+    frozen: bool = False
     changes_nothing: bool = False
     leaves_some: bool = False
     names_paths: bool = False
@@ -377,6 +378,8 @@ def _interpreted(flags: SyncFlags, one: Given) -> SyncFlags:
             return replace(flags, active=one.name == "--active")
         case "--locked":
             return replace(flags, locked=True)
+        case "--frozen":
+            return replace(flags, frozen=True)
         case "--dry-run" | "--check":
             return replace(flags, changes_nothing=True)
         case "--verbose" | "--output-format":

@@ -140,7 +140,8 @@ class _Needed:
     @property
     def unlocked(self) -> Sequence[Supplied]:
         built = [one for wheels in self.built.values() for one in wheels]
-        return [one for one in (*built, *self.build_requirements) if not one.locked]
+        used = (*self.chosen.values(), *built, *self.build_requirements)
+        return [one for one in used if not one.locked]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

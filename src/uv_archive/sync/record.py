@@ -42,9 +42,9 @@ def read_record(content: bytes) -> Iterator[Row]:
         raise ValueError(str(error)) from error
 
 
-def record_of_wheel(wheel: Path) -> Iterator[Row]:
-    """Yield the rows of a wheel's RECORD. Raises `OSError` and `ValueError`."""
-    return read_record(_quickly(wheel) or _carefully(wheel))
+def record_of_wheel(wheel: Path) -> bytes:
+    """Return a wheel's RECORD. Raises `OSError` and `ValueError`."""
+    return _quickly(wheel) or _carefully(wheel)
 
 
 def _carefully(wheel: Path) -> bytes:

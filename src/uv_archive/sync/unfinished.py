@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
 from uv_archive.archive.disk import read_plain, storing, sync_directory, sync_file
 from uv_archive.errors import ArchiveError
-from uv_archive.sync.whole import directories, dist_infos, named_by
+from uv_archive.sync.whole import directories, dist_infos, named_by, without_record
 
 if sys.platform != "win32":
     import fcntl
@@ -72,16 +72,14 @@ class Marks:
 
     def end(self) -> None:
         """Remove our own marks and those of earlier syncs: everything was found whole."""
-        self.withdraw()
         _remove([mark.path for mark in self.left])
+        self.withdraw()
 
     def clear_up(self) -> None:
         """Remove what earlier syncs left that uv would stumble over. Raises `StorageError`.
 
         That is an environment that was still being made and has nothing in it, which uv takes
-        for somebody else's directory; what a wheel has for other places than the modules',
-        unpacked beside those and with files in it that no RECORD names; and a distribution that
-        uv can't remove, having no RECORD any more.
+        for somebody else's directory, and what `remove_debris` removes.
         """
         environment = self.environment
         with storing(environment, doing="removed"):
@@ -89,16 +87,15 @@ class Marks:
                 if environment.is_dir() and not environment.is_symlink():
                     shutil.rmtree(environment)
                 return
-            names = {name for mark in self.left for name in mark.names}
-            for directory in [*directories(environment, ".data"), *_without_record(environment)]:
-                if named_by(directory) in names:
-                    shutil.rmtree(directory)
+        remove_debris(environment, {name for mark in self.left for name in mark.names})
 
     def withdraw(self) -> None:
         """Remove our own marks only: nothing was changed after all."""
         self._held.close()
         _remove(self._own)
         self._own.clear()
+        for directory in (_beside(self.environment), _inside(self.environment)):
+            _remove_empty(directory)
 
     def _write(self, directory: Path, content: bytes) -> None:
         directory.mkdir(exist_ok=True)
@@ -127,11 +124,17 @@ def marks(environment: Path) -> Iterator[Marks]:
         yield found
 
 
-def _without_record(environment: Path) -> Iterator[Path]:
-    for info in directories(environment, ".dist-info"):
-        record = info / "RECORD"
-        if not record.is_file() or not record.read_bytes().endswith(b"\n"):
-            yield info
+def remove_debris(environment: Path, names: Collection[NormalizedName]) -> None:
+    """Remove what keeps uv from installing *names* again. Raises `StorageError`.
+
+    That is what a wheel has for other places than the modules', unpacked beside those and with
+    files in it that no RECORD names; and a distribution without a whole RECORD, which uv can't
+    remove.
+    """
+    with storing(environment, doing="removed"):
+        for directory in [*directories(environment, ".data"), *without_record(environment)]:
+            if named_by(directory) in names:
+                shutil.rmtree(directory)
 
 
 def _beside(environment: Path) -> Path:
@@ -164,15 +167,17 @@ def _names(lines: Iterable[str]) -> Iterator[NormalizedName]:
             yield canonicalize_name(line, validate=True)
 
 
-def _remove(paths: Sequence[Path]) -> None:
+def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink()
-    for directory in {path.parent for path in paths}:
-        with suppress(OSError):
-            if [entry.name for entry in directory.iterdir()] == [".gitignore"]:
-                (directory / ".gitignore").unlink()
-                directory.rmdir()
+
+
+def _remove_empty(directory: Path) -> None:
+    with suppress(OSError):
+        if {entry.name for entry in directory.iterdir()} <= {".gitignore"}:
+            (directory / ".gitignore").unlink(missing_ok=True)
+            directory.rmdir()
 
 
 def _hold(file: IO[bytes]) -> None:

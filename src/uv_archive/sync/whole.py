@@ -16,6 +16,7 @@ import os
 import posixpath
 import re
 import stat
+import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,6 +78,15 @@ def dist_infos(environment: Path) -> Mapping[NormalizedName, tuple[Path, ...]]:
     return {name: tuple(infos) for name, infos in found.items()}
 
 
+def is_made(environment: Path) -> bool:
+    """Whether uv has written all of an environment itself, as far as one can see."""
+    if not (environment / "pyvenv.cfg").is_file():
+        return False
+    # What uv makes last, where it makes it.
+    last = "lib64/*/site-packages" if sys.platform == "linux" else "[Ll]ib/**/site-packages"
+    return any(environment.glob(last))
+
+
 def directories(environment: Path, suffix: str) -> Sequence[Path]:
     """Return the directories of distributions in *environment*: `.dist-info` or `.data` ones."""
     found: dict[str, Path] = {}
@@ -85,6 +95,14 @@ def directories(environment: Path, suffix: str) -> Sequence[Path]:
         for site in sorted(environment.glob(pattern), reverse=True):
             found |= {path.name: path for path in site.glob(f"*{suffix}")}
     return [path for path in found.values() if path.is_dir() and not path.is_symlink()]
+
+
+def without_record(environment: Path) -> Iterator[Path]:
+    """Yield the `.dist-info` directories whose RECORD isn't there, or was cut off."""
+    for info in directories(environment, ".dist-info"):
+        record = info / "RECORD"
+        if not record.is_file() or not record.read_bytes().endswith(b"\n"):
+            yield info
 
 
 def named_by(directory: Path) -> NormalizedName:
@@ -100,6 +118,7 @@ class _Look:
     thorough: bool
     signed: bool
     _rows: dict[Path, Mapping[str, Row] | None] = field(default_factory=dict)
+    _lines: dict[Path, frozenset[bytes]] = field(default_factory=dict)
 
     def fault(self, expected: Expected) -> str | None:
         """Return the first thing that is wrong with a distribution, or `None`."""
@@ -126,6 +145,7 @@ class _Look:
                 rows = {row.path: row for row in read_record(content)}
                 # Without an end of its last line it was cut off.
                 self._rows[info] = rows if content.endswith(b"\n") else None
+                self._lines[info] = frozenset(content.split(b"\n"))
             except (OSError, ValueError):
                 self._rows[info] = None
         return self._rows[info]
@@ -152,7 +172,7 @@ class _Look:
         wrong = next(self._wrong_rows(own, info), None)
         if wheel is None:
             return wrong and _changed(wrong)
-        if wrong is None and _agrees(own, wheel, info):
+        if wrong is None and _agrees(own, self._lines[info], wheel, info):
             return None
         # Wheels exist whose RECORD is wrong; what is in them decides.
         try:
@@ -237,13 +257,15 @@ def _is_program(path: str) -> bool:
     return _size(path) is not None and (os.name == "nt" or os.access(path, os.X_OK))
 
 
-def _agrees(own: Mapping[str, Row], wheel: Path, info: Path) -> bool:
+def _agrees(own: Mapping[str, Row], lines: frozenset[bytes], wheel: Path, info: Path) -> bool:
     """Whether every row of the wheel's RECORD is in the environment's, but for what is rewritten.
 
-    The files themselves are then compared with the environment's.
+    The files themselves are then compared with the environment's. *lines* are those of its
+    RECORD: most stand there as they stand in the wheel's, and needn't be taken apart twice.
     """
     try:
-        rows = record_of_wheel(wheel)
+        content = record_of_wheel(wheel).replace(b"\r\n", b"\n")
+        rows = list(read_record(b"\n".join(frozenset(content.split(b"\n")) - lines)))
     except (OSError, ValueError):
         return False
     outside = _outside(own)
