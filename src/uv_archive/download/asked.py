@@ -93,8 +93,8 @@ def check_lock_is_current(owner: Owner, uv: Uv, environment: Mapping[str, str]) 
     # With a network uv looks at every direct URL anew, whose hash is locked; as a rule it needn't.
     if uv.run([*check, "--offline"], environment=environment).status == 0:
         return True
-    # To resolve anew, uv would fetch sdists and run their code, which a download doesn't do.
-    said = uv.run([*check, "--no-build"], environment=environment)
+    # To resolve a stale lock anew uv may build sdists, as `uv lock` does; `--frozen` asks nothing.
+    said = uv.run(check, environment=environment)
     if said.status == 0:
         return True
     if "needs to be updated" in said.stderr:
