@@ -59,7 +59,10 @@ class Settings:
 
     @property
     def indexes(self) -> tuple[Index, ...]:
-        """The configured indexes that are reached by a URL: environment first, then the files."""
+        """The configured indexes that are reached by a URL: environment first, then the files.
+
+        Pages of links count as well: uv takes credentials from their URLs, too.
+        """
         return tuple(dict.fromkeys((*self._indexes_of_environment(), *self._indexes_of_files())))
 
     def _indexes_of_environment(self) -> Iterator[Index]:
@@ -68,13 +71,15 @@ class Settings:
                 name, equals, url = text.partition("=")
                 named = equals and "/" not in name
                 yield from _index(name if named else None, url if named else text)
+        for url in self.environment.get("UV_FIND_LINKS", "").split(","):
+            yield from _index(None, url)
 
     def _indexes_of_files(self) -> Iterator[Index]:
         for table in self._list("index"):
             if isinstance(table, dict):
                 yield from _index(table.get("name"), table.get("url"), table.get("authenticate"))
         yield from _index(None, self.options.get("index-url"))
-        for url in self._list("extra-index-url"):
+        for url in (*self._list("extra-index-url"), *self._list("find-links")):
             yield from _index(None, url)
 
     def _list(self, key: str) -> list[Any]:

@@ -17,6 +17,7 @@ from uv_archive.archive.layout import (
     check_twins,
     index_directory,
     is_metadata,
+    large_files_path,
     locked_path,
     parse_path,
     partial_key,
@@ -205,6 +206,7 @@ class TestUnlocked:
         "foo-1!2.0+local.1.tar.gz",
         f"index/0123abcd/{WHEEL}",
         "git/foo-0123456789ab.bundle",
+        "git/foo-0123456789ab.lfs.tar",
         "locked/uv.lock",
         f"tools/{WHEEL}",
         "locked/größe 1.py.lock",
@@ -219,7 +221,8 @@ def test_a_path_of_an_archive_is_taken(text: str) -> None:
 HOSTILE = [
     "", ".", "..", "/", "../foo.whl", "a/../foo.whl", "index/../foo.whl", "/etc/passwd",
     "index/0123abcd/../../x", "index//x", "index/0123abcd/", "index/0123ABCD/x", "index/x",
-    "index/0123abcd/a/b", "git/x", "git/../x.bundle", "tools/x", "tools/../x.whl", "tools/a/x.whl",
+    "index/0123abcd/a/b", "git/x", "git/x.tar", "git/../x.bundle",
+    "tools/x", "tools/../x.whl", "tools/a/x.whl",
     "locked/", "locked/..", "locked/a/b",
     "locked/a\\b", "locked/a\nb", "locked/a\x00b", "locked/a:b", "locked/a.", "locked/a ",
     "locked/ a", "locked/\ud800", "locked/a\u202eb", "locked/nul", "locked/COM1.lock",
@@ -266,15 +269,15 @@ def test_metadata_and_distributions_are_told_apart() -> None:
     ours = ["README.md", "SHA256SUMS", "pylock.toml", "pylock.group-gpu.toml", "requirements.txt",
             "requirements.extra-a_group-b.txt", "locked/uv.lock", "install.py"]  # fmt: skip
     assert all(is_metadata(parse_path(path)) for path in ours)
-    others = [WHEEL, "foo-1.tar.gz", "git/a-b.bundle", "pylock.a.b.toml", f"index/0123abcd/{WHEEL}",
-              f"tools/{WHEEL}"]  # fmt: skip
+    others = [WHEEL, "foo-1.tar.gz", "git/a-b.bundle", "git/a-b.lfs.tar", "pylock.a.b.toml",
+              f"index/0123abcd/{WHEEL}", f"tools/{WHEEL}"]  # fmt: skip
     assert not any(is_metadata(parse_path(path)) for path in others)
 
 
 def test_a_bundle_is_named_by_its_commit() -> None:
-    assert (
-        bundle_path(NormalizedName("foo"), "0123456789abcdef" * 4) == "git/foo-0123456789ab.bundle"
-    )
+    bundle = bundle_path(NormalizedName("foo"), "0123456789abcdef" * 4)
+    assert bundle == "git/foo-0123456789ab.bundle"
+    assert large_files_path(bundle) == "git/foo-0123456789ab.lfs.tar"
 
 
 @pytest.mark.parametrize(

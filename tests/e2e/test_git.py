@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from tests.e2e.bench import Bench
+from tests.e2e.bench import Bench, tree
 from tests.git.repositories import Origin
 from tests.git.server import GitServer, serving
+from uv_archive.archive.manifest import schema
+from uv_archive.fetch.large_files import FILTER
 
 NOTHING_TO_DO = "Would make no changes"
 
@@ -130,3 +135,95 @@ def test_a_missing_bundle_comes_again(locked: Bench) -> None:
 
     assert bundle.is_file()
     assert locked.uv_archive("sync", offline=True).status == 0
+
+
+LARGE = b"\0large" * 20_000
+
+
+@pytest.fixture
+def large(bench: Bench, server: GitServer, tool: Callable[[str], Path]) -> Bench:
+    """A project with a source whose lock says `lfs=true`, and a user who has set git LFS up."""
+    tool("git-lfs")
+    home = bench.directory / "home"
+    home.mkdir(exist_ok=True)
+    (home / ".gitconfig").write_text(FILTER)
+    one = origin(bench, "one")
+    one.package("one")
+    one.large_file("one/data.bin", LARGE)
+    one.commit(tag="v1.2")
+    project(bench, {"one": f'{{ git = "{server.url("one.git")}", tag = "v1.2", lfs = true }}'})
+    assert "lfs=true" in (bench.root / "uv.lock").read_text()
+    return bench
+
+
+def test_large_files_travel_along(large: Bench, server: GitServer) -> None:
+    rehearsed = large.uv_archive("download", "--dry-run", "--output-format", "json")
+    files = rehearsed.json["fetched"]
+    assert isinstance(files, list)
+    commit = large.root.joinpath("uv.lock").read_text().partition("#")[2][:12]
+    names = {f"git/one-{commit}.bundle", f"git/one-{commit}.lfs.tar"}
+    assert {file["path"] for file in files} >= names
+    large.download()
+    assert {f"git/{path.name}" for path in (large.archive / "git").iterdir()} == names
+    Draft202012Validator(json.loads(schema())).validate(large.manifest())
+    recorded = large.manifest()["files"]
+    assert isinstance(recorded, dict)
+    described = {key: recorded[f"git/one-{commit}.lfs.tar"][key] for key in ("name", "why")}
+    assert described == {"name": "one", "why": [{"kind": "locked"}]}
+    checked = large.run("sha256sum", "--check", "--quiet", "SHA256SUMS", cwd=large.archive)
+    assert checked.status == 0, checked.text
+    # The far side has git LFS, and nobody who has ever set it up.
+    (large.directory / "home" / ".gitconfig").unlink()
+
+    large.sync()
+
+    large.assert_nothing_left_to_do()
+    (data,) = large.venv.glob("lib/*/site-packages/one/data.bin")
+    assert data.read_bytes() == LARGE
+
+
+def test_large_files_are_not_fetched_twice(large: Bench, server: GitServer) -> None:
+    large.download()
+    asked, before = len(server.requests), tree(large.archive)
+
+    large.download()
+
+    assert (len(server.requests), tree(large.archive)) == (asked, before)
+    next((large.archive / "git").glob("*.lfs.tar")).unlink()
+    large.download()
+    assert [path.rpartition("/")[0] for path in server.requests[asked:]] == [
+        *("/one.git/info/lfs/objects", "/one.git/info/lfs/objects")
+    ]
+
+
+def test_large_files_that_no_request_needs_are_pruned(large: Bench, server: GitServer) -> None:
+    large.download()
+    large.write("pyproject.toml", "[project]\nname = 'app'\nversion = '1'\n"
+                "requires-python = '>=3.11'\n[tool.uv]\npackage = false\n")  # fmt: skip
+    large.lock()
+
+    large.download("--prune")
+
+    assert list((large.archive / "git").glob("*")) == []
+
+
+def test_without_git_lfs_both_sides_say_so_first(large: Bench, server: GitServer) -> None:
+    tools = large.directory / "tools"
+    tools.mkdir()
+    for name in ("git", "sh"):
+        found = shutil.which(name)
+        assert found is not None
+        (tools / name).symlink_to(found)
+    large.download()
+    asked = len(server.requests)
+    large.variables["PATH"] = str(tools)
+
+    synced = large.uv_archive("sync")
+    downloaded = large.uv_archive("download", "--out-dir", large.directory / "other")
+
+    assert (synced.status, downloaded.status) == (2, 2)
+    for said in (synced, downloaded):
+        assert "git LFS was not found" in said.err
+        assert "`git-lfs`" in said.err
+    assert not large.venv.exists()
+    assert len(server.requests) == asked

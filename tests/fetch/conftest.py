@@ -26,6 +26,7 @@ from uv_archive.fetch import (
     fetch_all,
 )
 from uv_archive.fetch.client import ReqwestTransport
+from uv_archive.fetch.unverified import UnverifiedHost
 from uv_archive.url import Url
 
 #: What must never be seen again, nor be sent elsewhere.
@@ -84,6 +85,7 @@ class Bench:
     waits: list[float] = field(default_factory=list)
     credentials: Credentials = field(default_factory=Credentials)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
+    unverified: Sequence[UnverifiedHost] = ()
     read_timeout: float = 5.0
     monotonic: Callable[[], float] | None = None
     now: float = 1_800_000_000.0
@@ -104,7 +106,9 @@ class Bench:
 
     def fetch_all(self, transfers: Sequence[Transfer], *, jobs: int = 4) -> FetchResult:
         (self.directory / ".partial").mkdir(exist_ok=True)
-        transport = ReqwestTransport(connect_timeout=2, read_timeout=self.read_timeout)
+        transport = ReqwestTransport(
+            connect_timeout=2, read_timeout=self.read_timeout, unverified=self.unverified
+        )
         clock = Clock(now=lambda: self.now, wait=self._wait, chance=lambda: 1.0)
         if self.monotonic is not None:
             clock = Clock(now=clock.now, wait=self._wait, monotonic=self.monotonic)
@@ -177,6 +181,7 @@ def direct_connections(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.delenv("SSL_CLIENT_CERT", raising=False)
 
 
 @pytest.fixture

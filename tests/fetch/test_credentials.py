@@ -14,7 +14,8 @@ from tests.fetch.conftest import BODY, CANARY, Bench, digest_of
 from tests.fetch.server import FaultServer, file, guarded, status
 from uv_archive.errors import RequestError
 from uv_archive.fetch import Credentials
-from uv_archive.fetch.credentials import IndexCredentials, Login
+from uv_archive.fetch.credentials import IndexCredentials
+from uv_archive.fetch.login import Credential, Login, Token
 from uv_archive.fetch.transport import Refused
 from uv_archive.settings import Index
 from uv_archive.url import Url
@@ -26,6 +27,17 @@ def index(
     url: str, name: str | None = None, authenticate: Literal["auto", "always", "never"] = "auto"
 ) -> Index:
     return Index(name=name, url=Url.parse(url), authenticate=authenticate)
+
+
+def spoken(credential: Credential | None) -> str | None:
+    """Return `user:password`, without the colon where no password is known."""
+    match credential:
+        case Login(user=user, password=password):
+            return user if password is None else f"{user}:{password}"
+        case Token(value=value):
+            return f"bearer {value}"
+        case None:
+            return None
 
 
 def environ(**logins: str) -> Mapping[str, str]:
@@ -87,7 +99,7 @@ def test_index_credentials(indexes: list[Index], known: str | None, asked: str |
         (known, credentials.for_url(FILE)),
         (asked, credentials.for_url(FILE, asked=True)),
     ):
-        assert expected == (login and ":".join(login))
+        assert expected == spoken(login)
 
 
 def test_names_of_variables() -> None:
@@ -100,28 +112,29 @@ def test_names_of_variables() -> None:
 @pytest.mark.parametrize(
     ("variables", "login"),
     [
-        pytest.param({"UV_INDEX_CORP_USERNAME": "token"}, ("token", ""), id="user-only"),
-        pytest.param({"UV_INDEX_CORP_PASSWORD": "token"}, ("", "token"), id="password-only"),
+        pytest.param({"UV_INDEX_CORP_USERNAME": "token"}, "token", id="user-only"),
+        pytest.param({"UV_INDEX_CORP_PASSWORD": "token"}, ":token", id="password-only"),
+        pytest.param({"UV_INDEX_CORP_USERNAME": ""}, None, id="nothing"),
     ],
 )
-def test_half_a_login(variables: Mapping[str, str], login: tuple[str, str]) -> None:
+def test_half_a_login(variables: Mapping[str, str], login: str | None) -> None:
     corp = index("https://index.example", "corp")
-    assert Credentials.from_environment(variables, indexes=[corp]).for_url(FILE) == login
+    assert spoken(Credentials.from_environment(variables, indexes=[corp]).for_url(FILE)) == login
 
 
 def test_the_url_itself_comes_first_and_is_decoded() -> None:
     corp = index("https://index.example", "corp")
     credentials = Credentials.from_environment(environ(CORP="u:p"), indexes=[corp])
     url = Url.parse("https://me%40home:a%3Ab@index.example/a.whl")
-    assert credentials.for_url(url) == ("me@home", "a:b")
+    assert spoken(credentials.for_url(url)) == "me@home:a:b"
 
 
 def test_a_user_name_alone_looks_for_its_password(tmp_path: Path) -> None:
     netrc = tmp_path / ".netrc"
     netrc.write_text("machine index.example login me password from-netrc\n")
     credentials = Credentials.from_environment({"HOME": str(tmp_path)})
-    assert credentials.for_url(Url.parse("https://me@index.example/a")) == ("me", "from-netrc")
-    assert credentials.for_url(Url.parse("https://you@index.example/a")) == ("you", "")
+    assert spoken(credentials.for_url(Url.parse("https://me@index.example/a"))) == "me:from-netrc"
+    assert spoken(credentials.for_url(Url.parse("https://you@index.example/a"))) == "you"
 
 
 def test_always_without_credentials_is_refused_with_a_hint() -> None:
@@ -143,19 +156,19 @@ class TestNetrc:
     def test_only_for_a_host_that_asks(self, home: Path) -> None:
         credentials = Credentials.from_environment({"HOME": str(home)})
         assert credentials.for_url(FILE) is None
-        assert credentials.for_url(FILE, asked=True) == ("me", "secret")
+        assert spoken(credentials.for_url(FILE, asked=True)) == "me:secret"
         assert credentials.for_url(Url.parse("https://x.example/a"), asked=True) is None
 
     def test_the_variable_goes_before_the_home_directory(self, home: Path, tmp_path: Path) -> None:
         other = tmp_path / "other"
         other.write_text("default login any password one\n")
         credentials = Credentials.from_environment({"HOME": str(home), "NETRC": str(other)})
-        assert credentials.for_url(FILE, asked=True) == ("any", "one")
+        assert spoken(credentials.for_url(FILE, asked=True)) == "any:one"
 
     def test_a_variable_that_names_nothing_leaves_the_home_directory(self, home: Path) -> None:
         environ = {"HOME": str(home), "NETRC": str(home / "missing")}
         credentials = Credentials.from_environment(environ)
-        assert credentials.for_url(FILE, asked=True) == ("me", "secret")
+        assert spoken(credentials.for_url(FILE, asked=True)) == "me:secret"
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -202,7 +215,7 @@ def test_nothing_known_leaves_its_index(root: list[str], path: list[str], host: 
 
 
 def test_never_printed() -> None:
-    login = Login(user=CANARY, password=CANARY)
+    login = (Login(user=CANARY, password=CANARY), Token(CANARY))
     assert CANARY not in f"{login} {login!r}"
 
 
@@ -242,8 +255,8 @@ class TestOverTheWire:
         failure = bench.failure(url)
         assert failure.reason == "`127.0.0.1` refuses access (401)"
         assert failure.hint == (
-            "set `UV_INDEX_CORP_USERNAME` and `UV_INDEX_CORP_PASSWORD`, or add `127.0.0.1` to "
-            "your netrc file"
+            "set `UV_INDEX_CORP_USERNAME` and `UV_INDEX_CORP_PASSWORD`, log in with "
+            "`uv auth login`, or add `127.0.0.1` to your netrc file"
         )
         assert len(server.requests) == 1
 

@@ -15,6 +15,7 @@ import trustme
 from tests.fetch.conftest import BODY, Bench
 from tests.fetch.server import FaultServer, file, redirect
 from uv_archive.errors import RequestError
+from uv_archive.fetch.unverified import UnverifiedHost
 from uv_archive.url import Url
 
 
@@ -147,3 +148,68 @@ def test_a_server_without_tls(bench: Bench, server: FaultServer) -> None:
     url = Url.parse(server.url("/a.whl").exposed.replace("http://", "https://"))
     assert bench.failure(url).reason == "`127.0.0.1` doesn't speak TLS as this program does"
     assert not bench.waits
+
+
+class TestClientCertificate:
+    @pytest.fixture
+    def strict(self, authority: trustme.CA) -> Iterator[FaultServer]:
+        """Start a server that talks only to those who show a certificate of our authority."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(context)
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        with FaultServer(tls=context, host="localhost").running() as server:
+            yield server
+
+    def test_is_shown(
+        self,
+        *,
+        bench: Bench,
+        strict: FaultServer,
+        trusted: Path,
+        authority: trustme.CA,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        own = trusted.parent / "own.pem"
+        own.write_bytes(
+            authority.issue_cert("me@example.org").private_key_and_cert_chain_pem.bytes()
+        )
+        monkeypatch.setenv("SSL_CLIENT_CERT", str(own))
+        bench.done(strict.route("/a.whl", file(BODY)))
+
+    def test_is_missed_by_the_server(
+        self, bench: Bench, strict: FaultServer, trusted: Path
+    ) -> None:
+        failure = bench.failure(strict.route("/a.whl", file(BODY)))
+        assert failure.reason.startswith("`localhost` wants a certificate of this machine")
+        assert "SSL_CLIENT_CERT" in (failure.hint or "")
+
+    @pytest.mark.parametrize("content", [None, b"", b"nonsense"], ids=["missing", "empty", "x"])
+    def test_unreadable(
+        self,
+        *,
+        content: bytes | None,
+        bench: Bench,
+        server: FaultServer,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        own = tmp_path / "own.pem"
+        if content is not None:
+            own.write_bytes(content)
+        monkeypatch.setenv("SSL_CLIENT_CERT", str(own))
+        with pytest.raises(RequestError, match=r"`SSL_CLIENT_CERT` names .*, where no certificate"):
+            bench.failure(server.route("/a.whl", file(BODY)))
+
+
+class TestUnverifiedHosts:
+    def test_any_certificate_will_do(self, bench: Bench, start: Start) -> None:
+        bench.unverified = [UnverifiedHost.parse("localhost")]
+        bench.done(start().route("/a.whl", file(BODY)))
+
+    def test_but_not_of_another_host(self, bench: Bench, start: Start) -> None:
+        other = start()
+        bench.unverified = [UnverifiedHost.parse(other.origin)]
+        target = start().route("/a.whl", file(BODY))
+        failure = bench.failure(other.route("/a.whl", redirect(target)))
+        assert failure.reason == "the certificate of `localhost` is from an authority unknown here"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from dataclasses import dataclass
@@ -33,9 +34,9 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     lines += [f"Requires-Dist: {one}" for one in project.get("dependencies", [])]
     module = pathlib.Path(project["name"])
     files = {
-        path.as_posix(): path.read_text()
+        path.as_posix(): path.read_text(errors="surrogateescape")
         for path in sorted(module.rglob("*"))
-        if path.is_file() and path.name not in (".git", ".gitmodules")
+        if path.is_file() and path.name not in (".git", ".gitmodules", ".gitattributes")
     }
     files[f"{stem}.dist-info/METADATA"] = "\\n".join(lines) + "\\n"
     files[f"{stem}.dist-info/WHEEL"] = (
@@ -46,7 +47,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     wheel = f"{stem}-py3-none-any.whl"
     with zipfile.ZipFile(pathlib.Path(wheel_directory, wheel), "w") as archive:
         for name, text in files.items():
-            archive.writestr(name, text)
+            archive.writestr(name, text.encode(errors="surrogateescape"))
     return wheel
 """
 _PYPROJECT = """\
@@ -92,6 +93,16 @@ class Origin:
         self.write(f"{below}/backend.py", _BACKEND)
         self.write(f"{below}/{name}/__init__.py", f'NAME = "{name}"\n')
 
+    def large_file(self, path: str, content: bytes) -> str:
+        """Put a file into the tree that git LFS keeps; return its name there."""
+        if not (self.tree / ".gitattributes").exists():
+            self.git("lfs", "install", "--local")
+            self.write(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
+        target = self.tree / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
+
     def submodule(self, path: str, url: str, commit: str) -> None:
         """Refer to a commit of the repository at *url*, as written."""
         with (self.tree / ".gitmodules").open("a") as file:
@@ -109,7 +120,8 @@ class Origin:
         return self.git("rev-parse", "HEAD").strip()
 
     def publish(self) -> None:
-        self.git("push", "--quiet", "--mirror", str(self.bare))
+        # By its URL: git LFS knows no repository by its path.
+        self.git("push", "--quiet", "--mirror", self.bare.as_uri())
 
 
 def git(*arguments: str, directory: Path | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import threading
@@ -59,7 +60,30 @@ def serving(directory: Path) -> Iterator[GitServer]:
             if wanted is not None and (said is None or _decoded(said) != wanted):
                 self._refuse(401)
                 return
-            self._run()
+            if "/info/lfs/" in self.path:
+                self._serve_large_files()
+            else:
+                self._run()
+
+        def _serve_large_files(self) -> None:
+            """Answer as git LFS's own protocol has it, without a separate place for the files."""
+            repository, _, rest = self.path.strip("/").partition("/info/lfs/")
+            objects = server.directory / repository / "lfs" / "objects"
+            if rest != "objects/batch":
+                name = rest.rpartition("/")[2]
+                self._send("application/octet-stream", _large_file(objects, name).read_bytes())
+                return
+            asked = json.loads(self._body())["objects"]
+            answer = [_offer(one, objects, f"{server.address}{self.path}") for one in asked]
+            document = {"transfer": "basic", "objects": answer}
+            self._send("application/vnd.git-lfs+json", json.dumps(document).encode())
+
+        def _send(self, kind: str, content: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
 
         def _refuse(self, status: int) -> None:
             self.send_response(status)
@@ -125,6 +149,17 @@ def serving(directory: Path) -> Iterator[GitServer]:
         finally:
             http.shutdown()
             thread.join()
+
+
+def _large_file(objects: Path, name: str) -> Path:
+    return objects / name[:2] / name[2:4] / name
+
+
+def _offer(asked: dict[str, object], objects: Path, url: str) -> dict[str, object]:
+    name = str(asked["oid"])
+    if not _large_file(objects, name).is_file():
+        return {**asked, "error": {"code": 404, "message": "Object does not exist"}}
+    return {**asked, "actions": {"download": {"href": f"{url.removesuffix('batch')}{name}"}}}
 
 
 def _decoded(authorization: str) -> str:

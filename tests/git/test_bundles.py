@@ -17,7 +17,7 @@ from tests.git.conftest import Place
 from tests.git.repositories import Origin
 from tests.git.repositories import git as run
 from uv_archive.archive.layout import ArchivePath, parse_path
-from uv_archive.errors import DamagedArchiveError, RequestError, ToolError
+from uv_archive.errors import DamagedArchiveError, ToolError
 from uv_archive.fetch.bundles import (
     BundleFailure,
     BundleKey,
@@ -28,7 +28,7 @@ from uv_archive.fetch.bundles import (
     key_of,
     place_bundles,
 )
-from uv_archive.fetch.git import Git, GitError, Logins, Processes, find_git, refuse_lfs
+from uv_archive.fetch.git import Git, GitError, Logins, Processes, find_git
 from uv_archive.fetch.reporter import Reporter
 from uv_archive.fetch.transport import Stopped
 from uv_archive.lock.model import GitSource, Lock
@@ -577,17 +577,6 @@ def test_git_says_its_version_in_many_ways(tmp_path: Path, said: str) -> None:
     fake.chmod(0o755)
 
     assert str(find_git({"PATH": str(tmp_path)}).version) in said
-
-
-def test_large_files_outside_of_the_repository_are_refused(tmp_path: Path) -> None:
-    url = Url.parse("https://git.example/library.git")
-    text = lock_of(tmp_path, GitSource(url=url, commit="a" * 40))
-    path = tmp_path / "uv.lock"
-    path.write_text(path.read_text().replace("subdirectory=0", "lfs=true"))
-
-    refuse_lfs(text.packages)
-    with pytest.raises(RequestError, match=r"LFS.*`p0==1`"):
-        refuse_lfs(read_lock(path).packages)
 
 
 def test_a_silent_server_does_not_keep_an_interrupted_run(place: Place) -> None:

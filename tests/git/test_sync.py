@@ -167,7 +167,7 @@ def contents(environment: Path) -> dict[str, str]:
     """Return every installed file, but for what any environment has."""
     (site,) = environment.glob("lib/*/site-packages")
     return {
-        path.relative_to(site).as_posix(): path.read_text()
+        path.relative_to(site).as_posix(): path.read_text(errors="surrogateescape")
         for path in sorted(site.rglob("*"))
         if path.is_file() and not path.name.startswith("_virtualenv")
     }

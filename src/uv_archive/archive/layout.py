@@ -100,6 +100,11 @@ def bundle_path(name: NormalizedName, commit: str) -> ArchivePath:
     return parse_path(f"{GIT}/{name}-{commit[:12]}.bundle")
 
 
+def large_files_path(bundle: ArchivePath) -> ArchivePath:
+    """Return the path of what git LFS keeps for the commit of a bundle."""
+    return parse_path(f"{bundle.removesuffix('.bundle')}.lfs.tar")
+
+
 def tool_path(filename: WheelFilename) -> ArchivePath:
     """Return the path of something to install with."""
     return parse_path(f"{TOOLS}/{filename}")
@@ -152,7 +157,7 @@ def parse_path(text: str) -> ArchivePath:
             _check_name(name)
         case ["index", directory, name] if _INDEX_DIRECTORY.fullmatch(directory):
             _check_name(name)
-        case ["git", name] if name.endswith(".bundle"):
+        case ["git", name] if name.endswith((".bundle", ".lfs.tar")):
             _check_name(name)
         case ["tools", name] if name.endswith(".whl"):
             _check_name(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
@@ -40,7 +40,9 @@ class Asked:
     or *pylock* is the lock itself; *directory* is the archive, by
     default `dist/dependencies` below the workspace's root. *pythons*, *platforms* and *mirrors*
     are texts as the flags take them. *options* are the flags alone; settings join them. *sdists*
-    is `--sdists` or `--no-sdists`, where given. *jobs* is how many transfers run at a time.
+    is `--sdists` or `--no-sdists`, where given. *unverified_hosts* are those whose certificates
+    aren't checked. *jobs* is how many transfers run at a time, *build_jobs* how many builds, and
+    *build_timeout* how long one may take, in seconds.
     """
 
     start: Path
@@ -54,6 +56,11 @@ class Asked:
     options: BuildOptions = BuildOptions()
     sdists: bool | None = None
     build_requirements: bool = True
+    run_hooks: bool = False
+    build: bool = False
+    build_project: bool = False
+    build_jobs: int = 1
+    build_timeout: float = 3600.0
     tools: bool = False
     directory: Path | None = None
     replace: bool = False
@@ -63,7 +70,23 @@ class Asked:
     allow_unhashed: frozenset[NormalizedName] = frozenset()
     allow_unhashed_all: bool = False
     mirrors: Sequence[str] = ()
+    keyring_provider: str | None = None
+    unverified_hosts: Sequence[str] = ()
     jobs: int = 16
+
+    def environment(self, environment: Mapping[str, str]) -> Mapping[str, str]:
+        """Return *environment* with what flags say in the place of uv's variables."""
+        changed = dict(environment)
+        if self.keyring_provider is not None:
+            changed["UV_KEYRING_PROVIDER"] = self.keyring_provider
+        if self.unverified_hosts:
+            changed["UV_INSECURE_HOST"] = " ".join(self.unverified_hosts)
+        return changed
+
+    @property
+    def builds(self) -> bool:
+        """Whether anything is to be built."""
+        return self.build or self.build_project
 
     def flags(self) -> tuple[str, ...]:
         """Return the flags by which a sync finds the same lock."""
@@ -81,18 +104,24 @@ def find_owner(asked: Asked) -> Owner:
     return find_pylock(asked.pylock) if asked.pylock is not None else find_project(asked.start)
 
 
+def is_plainly_current(owner: Owner, uv: Uv, environment: Mapping[str, str]) -> bool:
+    """Ask uv whether a lock is up to date as far as that can be told without a network."""
+    if isinstance(owner, PylockFile):
+        return False
+    # With a network uv looks at every direct URL anew, whose hash is locked; as a rule it needn't.
+    check = ("lock", "--check", *owner.arguments, "--offline")
+    return uv.run(check, environment=environment).status == 0
+
+
 def check_lock_is_current(owner: Owner, uv: Uv, environment: Mapping[str, str]) -> bool:
     """Ask uv whether the lock says what `pyproject.toml` or the script asks for.
 
     Nothing says what a pylock file should have. It is `False` where uv would have to build
     something to find out. Raises `StaleLockError`, or `RequestError` where uv can't tell.
     """
-    if isinstance(owner, PylockFile):
+    if isinstance(owner, PylockFile) or is_plainly_current(owner, uv, environment):
         return True
     check = ("lock", "--check", *owner.arguments)
-    # With a network uv looks at every direct URL anew, whose hash is locked; as a rule it needn't.
-    if uv.run([*check, "--offline"], environment=environment).status == 0:
-        return True
     # To resolve a stale lock anew uv may build sdists, as `uv lock` does; `--frozen` asks nothing.
     said = uv.run(check, environment=environment)
     if said.status == 0:
@@ -121,20 +150,24 @@ def request_of(
     settings: Settings,
     uv: Uv,
     environment: Mapping[str, str],
+    ahead: Callable[[], Interpreter] | None = None,
 ) -> Request:
     """Turn options into a request that anybody can plan again.
 
+    *ahead* gives what `default_interpreter` does, if that was begun before.
     Raises `TargetError` for Pythons and platforms, and `RequestError` for options that
     exclude each other.
     """
     if asked.all_platforms and asked.platforms:
         raise RequestError("`--all-platforms` and `--python-platform` exclude each other")
-    interpreters = _Interpreters(owner, lock, uv, environment)
+    interpreters = _Interpreters(owner, lock, uv, environment, ahead)
     pythons = [interpreters.python(text) for text in asked.pythons]
     targets: tuple[Target, ...] = ()
     if not asked.all_platforms:
         found = _targets(asked, pythons, interpreters, environment)
         targets = tuple(dict.fromkeys(_recordable(target, lock) for target in found))
+    if asked.build_project and not isinstance(owner, Project):
+        raise RequestError(f"`--build-project` has no meaning for `{owner.identity}`")
     include = _include(asked.include, owner)
     packages = include.packages
     return Request(
@@ -146,6 +179,7 @@ def request_of(
         sdists=asked.sdists,
         build_requirements=asked.build_requirements,
         tools=asked.tools,
+        wheels_only=asked.build and asked.sdists is False and bool(targets),
     )
 
 
@@ -198,14 +232,58 @@ def _recordable(target: Target, lock: Lock) -> Target:
     return replace(target, platform=target.platform.without_release())
 
 
+def default_interpreter(
+    owner: Owner, *, uv: Uv, environment: Mapping[str, str], requires_python: str = ""
+) -> Interpreter:
+    """Return the interpreter that uv would use for a project, a script or a pylock file.
+
+    *requires_python* is what a pylock file says. Raises `TargetError`.
+    """
+    asked = environment.get("UV_PYTHON")
+    match owner:
+        case Project(arguments=arguments):
+            wanted = [*arguments, *([asked] if asked else [])]
+        case Script(arguments=arguments):
+            wanted = ["--no-project", asked] if asked else list(arguments)
+        case PylockFile():
+            wanted = ["--no-project", *filter(None, [asked or requires_python])]
+        case _:
+            assert_never(owner)
+    return inspect_interpreter(_found(wanted, owner=owner, uv=uv, environment=environment))
+
+
+def _found(
+    arguments: Sequence[str], *, owner: Owner, uv: Uv, environment: Mapping[str, str]
+) -> Path:
+    said = uv.run(
+        ["python", "find", *arguments],
+        environment=environment,
+        directory=owner.root if isinstance(owner, PylockFile) else None,
+    )
+    if said.status != 0:
+        raise TargetError(
+            f"uv finds no Python for `{owner.identity}`: {uv_message(said.stderr)}",
+            hint="Name one with `-p`, such as `-p 3.12`, together with `--python-platform`",
+        )
+    return Path(said.stdout.strip())
+
+
 class _Interpreters:
     """The interpreters of this machine, inspected when something needs them."""
 
-    def __init__(self, owner: Owner, lock: Lock, uv: Uv, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        lock: Lock,
+        uv: Uv,
+        environment: Mapping[str, str],
+        ahead: Callable[[], Interpreter] | None,
+    ) -> None:
         self._owner = owner
         self._lock = lock
         self._uv = uv
         self._environment = environment
+        self._ahead = ahead
         self._default: Interpreter | None = None
 
     def python(self, text: str) -> Python:
@@ -220,38 +298,23 @@ class _Interpreters:
     def default(self) -> Interpreter:
         """Return the interpreter that uv would use for the project, script or pylock file."""
         if self._default is None:
-            self._default = inspect_interpreter(self._found(self._wanted()))
+            self._default = self._ahead() if self._ahead else self._asked()
         return self._default
 
-    def _wanted(self) -> Sequence[str]:
-        asked = self._environment.get("UV_PYTHON")
-        match self._owner:
-            case Project(arguments=arguments):
-                return [*arguments, *([asked] if asked else [])]
-            case Script(arguments=arguments):
-                return ["--no-project", asked] if asked else arguments
-            case PylockFile():
-                requires = str(self._lock.requires_python)
-                return ["--no-project", *([asked or requires] if asked or requires else [])]
-            case _:
-                assert_never(self._owner)
+    def _asked(self) -> Interpreter:
+        return default_interpreter(
+            self._owner,
+            uv=self._uv,
+            environment=self._environment,
+            requires_python=str(self._lock.requires_python),
+        )
 
     def platform(self) -> Platform:
         """Return the platform here. Any interpreter will do, so one that uv finds is asked."""
         try:
             return self.default().platform
         except TargetError:
-            return inspect_interpreter(self._found(["--no-project"])).platform
-
-    def _found(self, arguments: Sequence[str]) -> Path:
-        said = self._uv.run(
-            ["python", "find", *arguments],
-            environment=self._environment,
-            directory=self._owner.root if isinstance(self._owner, PylockFile) else None,
-        )
-        if said.status != 0:
-            raise TargetError(
-                f"uv finds no Python for `{self._owner.identity}`: {uv_message(said.stderr)}",
-                hint="Name one with `-p`, such as `-p 3.12`, together with `--python-platform`",
+            found = _found(
+                ["--no-project"], owner=self._owner, uv=self._uv, environment=self._environment
             )
-        return Path(said.stdout.strip())
+            return inspect_interpreter(found).platform

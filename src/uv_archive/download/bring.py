@@ -8,6 +8,7 @@ from pathlib import Path
 
 from uv_archive.archive.layout import ArchivePath, partial_key
 from uv_archive.archive.store import Writer
+from uv_archive.download.asked import Asked
 from uv_archive.download.contents import Content
 from uv_archive.download.outcome import Failed
 from uv_archive.fetch import (
@@ -20,8 +21,12 @@ from uv_archive.fetch import (
     fetch_all,
 )
 from uv_archive.fetch.local import Copied, copy_local
+from uv_archive.fetch.unverified import unverified_hosts
 from uv_archive.lock.model import Distribution, LocalPath
+from uv_archive.owner import Owner
+from uv_archive.settings import Settings
 from uv_archive.url import Url
+from uv_archive.uv import Uv
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,3 +171,25 @@ def _rename(partial: Path, destination: Path) -> None:
 
 def _origin(content: Content) -> Url | LocalPath:
     return content.distribution.location
+
+
+def bringer_of(
+    asked: Asked, *, owner: Owner, settings: Settings, uv: Uv, reporter: Reporter
+) -> Bringer:
+    """Make what brings files for *asked*, with uv's settings and credentials."""
+    unverified = unverified_hosts(settings)
+
+    def transport() -> Transport:
+        # The client takes time to import, and not every run fetches something.
+        from uv_archive.fetch.client import ReqwestTransport  # noqa: PLC0415
+
+        return ReqwestTransport(unverified=unverified)
+
+    return Bringer(
+        root=owner.root,
+        transport=transport,
+        credentials=Credentials.of(settings, uv=uv),
+        mirrors=Mirrors.parse(asked.mirrors),
+        reporter=reporter,
+        jobs=asked.jobs,
+    )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from uv_archive.archive.layout import ArchivePath
+from uv_archive.archive.layout import ArchivePath, large_files_path
 from uv_archive.archive.manifest import Entry, Locked, Manifest, SubmoduleOf, Why
 from uv_archive.digest import Digest
 from uv_archive.fetch.bundles import (
@@ -16,10 +16,12 @@ from uv_archive.fetch.bundles import (
     BundleKey,
     BundleResult,
     PresentBundle,
+    Recorded,
     check_out,
     key_of,
     place_bundles,
     recorded_bundles,
+    recorded_large_files,
 )
 from uv_archive.fetch.git import Git
 from uv_archive.lock.model import GitSource, Lock, Package
@@ -64,8 +66,8 @@ class Sources:
         """
         if manifest is None:
             return None
-        entries = dict(recorded_bundles(manifest).values())
-        needed = {self.placed[key_of(source)] for source in self.sources}
+        entries = recorded_repositories(manifest)
+        needed = set(self._locked())
         while more := {path for path in entries if _parents(entries[path]) & needed} - needed:
             needed |= more
         if not all(path in entries and _is_intact(entries[path], path, present) for path in needed):
@@ -76,15 +78,33 @@ class Sources:
         self, bringer: BundleBringer, manifest: Manifest | None, present: Mapping[str, Present]
     ) -> BundleResult:
         """Bring the bundles; those that are there as recorded are only looked into."""
-        found = recorded_bundles(manifest) if manifest else {}
-        intact = {
-            key: PresentBundle(
-                file=bringer.directory.parent.parent / path, sha256=entry.sha256, size=entry.size
-            )
-            for key, (path, entry) in found.items()
-            if _is_intact(entry, path, present)
-        }
-        return bringer.bring(self.sources, placed=self.placed, present=intact)
+
+        def intact(recorded: Recorded) -> Mapping[BundleKey, PresentBundle]:
+            root = bringer.directory.parent.parent
+            return {
+                key: PresentBundle(file=root / path, sha256=entry.sha256, size=entry.size)
+                for key, (path, entry) in recorded.items()
+                if _is_intact(entry, path, present)
+            }
+
+        return bringer.bring(
+            self.sources,
+            placed=self.placed,
+            present=intact(recorded_bundles(manifest) if manifest else {}),
+            present_large_files=intact(recorded_large_files(manifest) if manifest else {}),
+        )
+
+    def unrecorded(self, manifest: Manifest | None) -> Sequence[ArchivePath]:
+        """Return what the lock itself names and no earlier run has brought, sorted."""
+        recorded = recorded_repositories(manifest) if manifest else {}
+        return sorted(set(self._locked()) - recorded.keys())
+
+    def _locked(self) -> Iterator[ArchivePath]:
+        """Yield the paths of what the lock itself names."""
+        for source in self.sources:
+            yield self.bundle_of(source)
+            if source.lfs:
+                yield large_files_path(self.bundle_of(source))
 
     def bundle_of(self, source: GitSource) -> ArchivePath:
         """Return the path of a source's own bundle."""
@@ -99,8 +119,14 @@ class Sources:
 
     def entries(self, bundles: Mapping[ArchivePath, Bundle]) -> Mapping[ArchivePath, Entry]:
         """Return what the archive records of its bundles, and why each is there."""
-        locked = set(map(self.bundle_of, self.sources))
+        locked = set(self._locked())
         return {path: bundle.entry(_why(bundle, locked)) for path, bundle in bundles.items()}
+
+
+def recorded_repositories(manifest: Manifest) -> Mapping[ArchivePath, Entry]:
+    """Return the bundles that an archive recorded, and what git LFS keeps for them."""
+    recorded = (recorded_bundles(manifest), recorded_large_files(manifest))
+    return {path: entry for found in recorded for path, entry in found.values()}
 
 
 def tree_of(source: GitSource, bundle: ArchivePath, directory: Path) -> Path:

@@ -5,7 +5,8 @@ one that is there; `exchange` adds redirects and credentials, `transfers` resump
 the check.
 """
 
-from uv_archive.fetch.credentials import Credentials, CredentialSource
+from uv_archive.fetch.credentials import Credentials
+from uv_archive.fetch.login import CredentialSource
 from uv_archive.fetch.mirrors import Mirrors
 from uv_archive.fetch.reporter import Reporter
 from uv_archive.fetch.retry import Clock, RetryPolicy

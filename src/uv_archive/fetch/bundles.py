@@ -19,19 +19,26 @@ from typing import Literal, TypeAlias
 from packaging.utils import NormalizedName
 
 from uv_archive.archive.disk import storing, sync_file
-from uv_archive.archive.layout import ArchivePath, bundle_path, index_directory
+from uv_archive.archive.layout import (
+    ArchivePath,
+    bundle_path,
+    index_directory,
+    large_files_path,
+)
 from uv_archive.archive.manifest import Entry, Manifest, Origin, Why
 from uv_archive.errors import DamagedArchiveError
 from uv_archive.fetch.git import (
     REFERENCE,
     Git,
     GitError,
+    LargeFilesError,
     Logins,
     Processes,
     Remote,
     Repository,
     with_login_of,
 )
+from uv_archive.fetch.large_files import check_lfs, fetch_arguments, pack
 from uv_archive.fetch.mirrors import Mirrors
 from uv_archive.fetch.parallel import in_threads
 from uv_archive.fetch.reporter import Reporter
@@ -46,20 +53,27 @@ _CHUNK = 1024 * 1024
 _HEADER_END = b"\n\n"
 
 _Trouble = Literal["storage", "network", "access", "missing", "gone", "other"]
-# git's own words in the C locale, those of curl and ssh, and of the large hosts. The first that
-# is found decides; an answer of the server counts before the end of the connection after it.
+# git's own words in the C locale, those of curl, ssh and git LFS, and of the large hosts. The
+# first that is found decides; an answer of the server counts before the end of the connection
+# after it.
 _TROUBLES: Sequence[tuple[_Trouble, re.Pattern[str]]] = (
     (
         "storage",
-        re.compile(r"No space left|quota exceeded|File too large|Read-only file system"),
+        re.compile(r"[Nn]o space left|quota exceeded|File too large|Read-only file system"),
     ),
-    ("gone", re.compile(r"not our ref|upload-pack: .*unadvertised|couldn't find remote ref")),
+    (
+        "gone",
+        re.compile(
+            r"not our ref|upload-pack: .*unadvertised|couldn't find remote ref"
+            r"|Object does not exist|remote missing object"
+        ),
+    ),
     (
         "access",
         re.compile(
             r"Authentication failed|could not read (?:Username|Password)|terminal prompts disabled"
             r"|Permission denied|Host key verification failed|returned error: 40[137]"
-            r"|access denied",
+            r"|access denied|Authorization error|Git credentials for .* not found",
             re.IGNORECASE,
         ),
     ),
@@ -80,7 +94,8 @@ _TROUBLES: Sequence[tuple[_Trouble, re.Pattern[str]]] = (
             r"|hung up unexpectedly|returned error: (?:408|429|5\d\d)|unexpected disconnect"
             r"|empty reply|too slow|network is unreachable|no route to host|bad pack header"
             r"|gnutls|SSL_(?:read|connect|ERROR)|expected flush|transfer closed"
-            r"|invalid index-pack output|index-pack failed|unexpected EOF",
+            r"|invalid index-pack output|index-pack failed|unexpected EOF"
+            r"|dial tcp|no such host|i/o timeout|from HTTP (?:408|429|5\d\d)",
             re.IGNORECASE,
         ),
     ),
@@ -89,9 +104,10 @@ _TROUBLES: Sequence[tuple[_Trouble, re.Pattern[str]]] = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bundle:
-    """A bundle that is in the archive. *sha256* is in hexadecimal, *size* in bytes.
+    """A bundle that is in the archive, or what git LFS keeps for its commit.
 
-    *part_of* are the bundles that have it for a submodule; the lock itself may name it, too.
+    *sha256* is in hexadecimal, *size* in bytes. *part_of* are the bundles that have it for a
+    submodule; the lock itself may name it, too.
     """
 
     path: ArchivePath
@@ -178,12 +194,25 @@ def _name(remote: Remote, *, alone: bool) -> NormalizedName:
     return NormalizedName(f"{remote.name}-{index_directory(remote.public())}")
 
 
-def recorded_bundles(manifest: Manifest) -> Mapping[BundleKey, tuple[ArchivePath, Entry]]:
-    """Return the bundles that an archive recorded, by what they stand for."""
+Recorded: TypeAlias = Mapping[BundleKey, tuple[ArchivePath, Entry]]
+"""Files that an archive has recorded, by what they stand for."""
+
+
+def recorded_bundles(manifest: Manifest) -> Recorded:
+    """Return the bundles that an archive recorded."""
+    return _recorded(manifest, ".bundle")
+
+
+def recorded_large_files(manifest: Manifest) -> Recorded:
+    """Return what an archive recorded that git LFS keeps."""
+    return _recorded(manifest, ".lfs.tar")
+
+
+def _recorded(manifest: Manifest, ending: str) -> Recorded:
     return {
         (origin.source, origin.commit): (path, entry)
         for path, (entry, origin) in sorted(manifest.distributions.items())
-        if origin.commit is not None
+        if origin.commit is not None and path.endswith(ending)
     }
 
 
@@ -213,7 +242,8 @@ def check_out(bundle: Path, commit: str, *, git: Git, directory: Path) -> Path:
 class _Wanted:
     """A commit to be brought, and where it goes.
 
-    *references* may lead to it, where a server gives out no commit by its name.
+    *references* may lead to it, where a server gives out no commit by its name. With *lfs*, what
+    git LFS keeps for it is brought as well.
     """
 
     remote: Remote
@@ -221,6 +251,7 @@ class _Wanted:
     commit: str
     path: ArchivePath
     references: tuple[str, ...] = ()
+    lfs: bool = False
 
     @property
     def key(self) -> BundleKey:
@@ -234,6 +265,7 @@ class _Wanted:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
     bundle: Bundle
+    large_files: Bundle | None
     submodules: tuple[_Wanted, ...]
 
 
@@ -263,14 +295,23 @@ class BundleBringer:
         *,
         placed: Mapping[BundleKey, ArchivePath],
         present: Mapping[BundleKey, PresentBundle] | None = None,
+        present_large_files: Mapping[BundleKey, PresentBundle] | None = None,
     ) -> BundleResult:
         """Bring every commit of *sources*, with all that they have for submodules.
 
         *placed* is `place_bundles` of the lock. What is *present* isn't fetched, but looked
         into. Goes on when some fail. Raises `StorageError` and `ToolError`.
         """
-        bringing = _Bringing(bringer=self, placed=placed, present=present or {})
-        return bringing.all(bringing.locked(sources))
+        bringing = _Bringing(
+            bringer=self,
+            placed=placed,
+            present=present or {},
+            present_large_files=present_large_files or {},
+        )
+        wanted = bringing.locked(sources)
+        if any(one.lfs for one in wanted):
+            check_lfs(self.git)
+        return bringing.all(wanted)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -280,6 +321,7 @@ class _Bringing:
     bringer: BundleBringer
     placed: Mapping[BundleKey, ArchivePath]
     present: Mapping[BundleKey, PresentBundle]
+    present_large_files: Mapping[BundleKey, PresentBundle]
     processes: Processes = field(default_factory=Processes)
     stop: threading.Event = field(default_factory=threading.Event)
     telling: threading.Lock = field(default_factory=threading.Lock)
@@ -288,8 +330,10 @@ class _Bringing:
         """Return what the lock names, each commit once."""
         references: defaultdict[BundleKey, dict[str, None]] = defaultdict(dict)
         remotes: dict[BundleKey, Remote] = {}
+        lfs: set[BundleKey] = set()
         for source in sources:
             key = key_of(source)
+            lfs |= {key} if source.lfs else set()
             remotes[key] = Remote.of(source)
             if source.reference:
                 references[key][source.reference[1]] = None
@@ -300,16 +344,17 @@ class _Bringing:
                 commit=key[1],
                 path=self.placed[key],
                 references=tuple(references[key]),
+                lfs=key in lfs,
             )
             for key in sorted(remotes)
         ]
 
     def all(self, first: Sequence[_Wanted]) -> BundleResult:
         """Bring *first*, then their submodules, then theirs."""
-        found: dict[BundleKey, Bundle] = {}
+        found: dict[ArchivePath, Bundle] = {}
         failed: list[BundleFailure] = []
         parents: defaultdict[BundleKey, set[ArchivePath]] = defaultdict(set)
-        seen = {wanted.key for wanted in first}
+        seen = {(wanted.key, lfs) for wanted in first for lfs in {wanted.lfs, False}}
         while first:
             outcomes = in_threads(
                 first,
@@ -318,21 +363,27 @@ class _Bringing:
                 stop=self.stop,
                 interrupt=self.processes.stop,
             )
-            following: dict[BundleKey, _Wanted] = {}
+            following: dict[tuple[BundleKey, bool], _Wanted] = {}
             for outcome in outcomes:
                 if isinstance(outcome, BundleFailure):
                     failed.append(outcome)
                     continue
-                found[outcome.bundle.key] = outcome.bundle
+                for brought in filter(None, (outcome.bundle, outcome.large_files)):
+                    found[brought.path] = brought
                 for wanted in outcome.submodules:
                     parents[wanted.key].add(outcome.bundle.path)
-                    following.setdefault(wanted.key, wanted)
-            first = [wanted for key, wanted in following.items() if key not in seen]
-            seen |= following.keys()
+                    following.setdefault((wanted.key, wanted.lfs), wanted)
+            first = [
+                wanted
+                for (key, lfs), wanted in following.items()
+                # With its large files it is the same commit and more.
+                if (key, lfs) not in seen and (lfs or (key, True) not in following)
+            ]
+            seen |= {(wanted.key, lfs) for wanted in first for lfs in {wanted.lfs, False}}
         return BundleResult(
             bundles={
-                bundle.path: _part_of(bundle, parents[bundle.key])
-                for bundle in sorted(found.values(), key=lambda bundle: bundle.path)
+                path: _part_of(bundle, parents[bundle.key])
+                for path, bundle in sorted(found.items())
             },
             failed=tuple(failed),
         )
@@ -365,15 +416,37 @@ class _Bringing:
             submodules = self._submodules(wanted, repository)
             sha256, size = self._write(wanted, repository)
             self._tell("finished", wanted.label)
-        bundle = Bundle(
-            path=wanted.path,
-            name=NormalizedName(wanted.path.rpartition("/")[2].rpartition("-")[0]),
-            source=wanted.remote.public(),
-            commit=wanted.commit,
-            sha256=sha256,
-            size=size,
+        return _Found(
+            bundle=_bundle(wanted, wanted.path, sha256, size),
+            large_files=self._large_files(wanted, repository) if wanted.lfs else None,
+            submodules=submodules,
         )
-        return _Found(bundle=bundle, submodules=submodules)
+
+    def _large_files(self, wanted: _Wanted, repository: Repository) -> Bundle:
+        """Bring what git LFS keeps for the commit, be it nothing."""
+        path = large_files_path(wanted.path)
+        present = self.present_large_files.get(wanted.key)
+        if present is not None:
+            return _bundle(wanted, path, present.sha256, present.size)
+        label = path.rpartition("/")[2]
+        self._tell("started", label, None)
+        file = self.bringer.directory / f"{_short(wanted.key)}.lfs.tar"
+        try:
+            self._patiently(
+                wanted,
+                repository,
+                label,
+                lambda remote: fetch_arguments(repository, remote.exposed, wanted.commit),
+            )
+            with storing(file):
+                sha256, size = pack(repository, wanted.commit, file)
+            self.bringer.commit(file, path)
+        except GitError as error:
+            raise LargeFilesError(error.said) from error
+        finally:
+            file.unlink(missing_ok=True)
+        self._tell("finished", label)
+        return _bundle(wanted, path, sha256, size)
 
     def _tell(self, what: str, *arguments: object) -> None:
         with self.telling:
@@ -397,7 +470,7 @@ class _Bringing:
         """Fetch the commit's whole history, with the tags that point into it."""
         reference = f"{REFERENCE}/{wanted.commit}"
         try:
-            self._patiently(wanted, repository, f"{wanted.commit}:{reference}")
+            self._fetch_specs(wanted, repository, f"{wanted.commit}:{reference}")
         except GitError as error:
             # Only a server that speaks protocol 2, or was told to, gives a commit by its name.
             if _trouble(error) not in ("gone", "other"):
@@ -417,9 +490,28 @@ class _Bringing:
             *((f"+{name}:refs/other/{position}",) for position, name in enumerate(refs)),
         ):
             if not repository.has(wanted.commit):
-                self._patiently(wanted, repository, *specs)
+                self._fetch_specs(wanted, repository, *specs)
 
-    def _patiently(self, wanted: _Wanted, repository: Repository, *specs: str) -> None:
+    def _fetch_specs(self, wanted: _Wanted, repository: Repository, *specs: str) -> None:
+        policy = self.bringer.policy
+
+        def arguments(remote: Remote) -> Sequence[str]:
+            return repository.arguments(
+                *("-c", f"http.lowSpeedLimit={policy.minimum_rate}"),
+                *("-c", f"http.lowSpeedTime={policy.rate_window:.0f}"),
+                *("fetch", "--progress", "--no-write-fetch-head"),
+                *("--no-recurse-submodules", "--", remote.exposed, *specs),
+            )
+
+        self._patiently(wanted, repository, wanted.label, arguments)
+
+    def _patiently(
+        self,
+        wanted: _Wanted,
+        repository: Repository,
+        label: str,
+        arguments: Callable[[Remote], Sequence[str]],
+    ) -> None:
         """Fetch, and try again while it's the network that fails. Raises `GitError`."""
         policy, clock = self.bringer.policy, self.bringer.clock
         remote, variables = _with_hidden_login(wanted.fetched_from, repository.git)
@@ -427,18 +519,13 @@ class _Bringing:
             try:
                 self.processes.run(
                     repository.git.adding(variables),
-                    *repository.arguments(
-                        *("-c", f"http.lowSpeedLimit={policy.minimum_rate}"),
-                        *("-c", f"http.lowSpeedTime={policy.rate_window:.0f}"),
-                        *("fetch", "--progress", "--no-write-fetch-head"),
-                        *("--no-recurse-submodules", "--", remote.exposed, *specs),
-                    ),
-                    hear=lambda received: self._tell("advanced", wanted.label, received),
+                    *arguments(remote),
+                    hear=lambda received: self._tell("advanced", label, received),
                 )
             except GitError as error:
                 if _trouble(error) != "network" or attempt == policy.attempts:
                     raise
-                self._tell("retried", wanted.label, error.reason)
+                self._tell("retried", label, error.reason)
                 delay = policy.delay(attempt, retry_after=None, chance=clock.chance())
                 clock.wait(self.stop, delay)
             else:
@@ -451,6 +538,7 @@ class _Bringing:
                 fetched_from=self._fetched_from(submodule.remote, wanted.fetched_from),
                 commit=submodule.commit,
                 path=self._submodule_path(submodule.remote, submodule.commit),
+                lfs=wanted.lfs,
             )
             for submodule in repository.submodules(wanted.commit, wanted.remote)
         )
@@ -474,6 +562,17 @@ class _Bringing:
         finally:
             file.unlink(missing_ok=True)
         return sha256, size
+
+
+def _bundle(wanted: _Wanted, path: ArchivePath, sha256: str, size: int) -> Bundle:
+    return Bundle(
+        path=path,
+        name=NormalizedName(wanted.path.rpartition("/")[2].rpartition("-")[0]),
+        source=wanted.remote.public(),
+        commit=wanted.commit,
+        sha256=sha256,
+        size=size,
+    )
 
 
 def _part_of(bundle: Bundle, parents: Iterable[ArchivePath]) -> Bundle:
@@ -581,6 +680,9 @@ def _failure(wanted: _Wanted, error: GitError) -> BundleFailure:
         case "missing":
             reason = f"there is no repository at `{place}`: {error.reason}"
             hint = "If it has moved, `--mirror FROM=TO` leads to its new place"
+        case "gone" if isinstance(error, LargeFilesError):
+            reason = f"`{place}` no longer has all large files (git LFS) of commit {wanted.commit}"
+            hint = "Fetch from a repository that still has them with `--mirror FROM=TO`"
         case "gone":
             reason = f"`{place}` no longer has commit {wanted.commit}"
             hint = (

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ from pyreqwest.response import SyncResponse
 
 from uv_archive.errors import FetchError, RequestError
 from uv_archive.fetch.transport import ConnectionLost, Refused, Stopped
+from uv_archive.fetch.unverified import UnverifiedHost
 from uv_archive.url import Url
 
 _CERTIFICATE = re.compile(
@@ -72,7 +73,9 @@ class ReqwestTransport:
 
     Times are in seconds. Proxies are those of HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
     Trusted are the system's certificate authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR
-    alone; beside them where the system verifies certificates itself (macOS, Windows).
+    alone; beside them where the system verifies certificates itself (macOS, Windows). To a
+    server that asks, the certificate of SSL_CLIENT_CERT is shown. The certificates of
+    *unverified* hosts aren't checked.
     """
 
     def __init__(
@@ -81,19 +84,22 @@ class ReqwestTransport:
         connect_timeout: float = 10.0,
         read_timeout: float = 30.0,
         user_agent: str = "uv-archive",
+        unverified: Iterable[UnverifiedHost] = (),
     ) -> None:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._user_agent = user_agent
+        self._unverified = tuple(unverified)
         self._lock = threading.Lock()
-        self._built: SyncClient | None = None
+        # One that checks certificates, and one that doesn't.
+        self._built: dict[bool, SyncClient] = {}
         self._closed = False
 
     def open(self, method: str, url: Url, headers: Mapping[str, str]) -> ReqwestResponse:
 
         _check_unambiguous(url)
         try:
-            request = self._client().request(method, url.without_credentials().exposed)
+            request = self._client(url).request(method, url.without_credentials().exposed)
             for name, value in headers.items():
                 request = request.header(name, value, is_sensitive=name == "Authorization")
             # By default the client gathers 64 KiB before it hands over the head of the answer, and
@@ -107,19 +113,20 @@ class ReqwestTransport:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            client, self._built = self._built, None
-        if client is not None:
+            built, self._built = self._built, {}
+        for client in built.values():
             client.close()
 
-    def _client(self) -> SyncClient:
+    def _client(self, url: Url) -> SyncClient:
+        is_verified = not any(host.covers(url) for host in self._unverified)
         with self._lock:
             if self._closed:
                 raise Stopped("the work was called off")
-            if self._built is None:
-                self._built = self._build()
-            return self._built
+            if is_verified not in self._built:
+                self._built[is_verified] = self._build(is_verified=is_verified)
+            return self._built[is_verified]
 
-    def _build(self) -> SyncClient:
+    def _build(self, *, is_verified: bool) -> SyncClient:
         builder = (
             SyncClientBuilder()
             .user_agent(self._user_agent)
@@ -129,6 +136,9 @@ class ReqwestTransport:
             .connect_timeout(timedelta(seconds=self._connect_timeout))
             .read_timeout(timedelta(seconds=self._read_timeout))
         )  # fmt: skip
+        if not is_verified:
+            builder = builder.danger_accept_invalid_certs(enable=True)
+        builder = _with_own_identity(builder, os.environ)
         authorities = list(_own_authorities(os.environ))
         # Elsewhere rustls-native-certs reads the two variables, and then nothing else.
         if sys.platform in ("darwin", "win32"):
@@ -141,6 +151,23 @@ class ReqwestTransport:
                 "no certificate authorities were found on this system",
                 hint="install them (`ca-certificates`), or name a file of them in `SSL_CERT_FILE`",
             ) from None
+
+
+def _with_own_identity(builder: SyncClientBuilder, environ: Mapping[str, str]) -> SyncClientBuilder:
+    """Add the certificate and private key that `SSL_CLIENT_CERT` names.
+
+    Raises `RequestError` where they can't be read.
+    """
+    named = environ.get("SSL_CLIENT_CERT")
+    if not named:
+        return builder
+    try:
+        return builder.identity_pem(Path(named).read_bytes())
+    except (OSError, BuilderError, ValueError):
+        raise RequestError(
+            f"`SSL_CLIENT_CERT` names `{named}`, where no certificate with its key can be read",
+            hint="name one file with both in PEM form, or unset the variable",
+        ) from None
 
 
 def _own_authorities(environ: Mapping[str, str]) -> Iterator[bytes]:
@@ -199,6 +226,11 @@ def _translated(error: PyreqwestError, url: Url, *, connected: bool) -> FetchErr
     innermost = causes[-1] if causes else ""
     if any("invalid peer certificate" in cause for cause in causes):
         return _untrusted(innermost, url.host)
+    if "received fatal alert: CertificateRequired" in innermost:
+        return Refused(
+            f"`{url.host}` wants a certificate of this machine",
+            hint="name a file with certificate and private key (PEM) in `SSL_CLIENT_CERT`",
+        )
     if "received corrupt message" in innermost or "received fatal alert" in innermost:
         return Refused(f"`{url.host}` doesn't speak TLS as this program does")
     unreachable = url.origin if "client error (Connect)" in causes else None

@@ -1,43 +1,26 @@
 """Credentials: which user name and password go with a request, found where uv finds them.
 
-Source: uv's `uv-auth` (middleware, cache and index). Its other places (a keyring, uv's own
-store) are further implementations of `CredentialSource`.
+Source: uv's `uv-auth` (middleware, cache and index).
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from netrc import NetrcParseError, netrc
-from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
 
-from uv_archive.errors import RequestError
+from uv_archive.fetch.keyring import AskedOnce, Keyring, keyring_provider
+from uv_archive.fetch.login import Credential, CredentialSource, Login, Question, Token
+from uv_archive.fetch.netrc_file import NetrcFile
 from uv_archive.fetch.transport import Refused
-from uv_archive.settings import Index
+from uv_archive.fetch.uv_store import UvNativeStore, UvTextStore
+from uv_archive.settings import Index, Settings
 from uv_archive.url import Url
+from uv_archive.uv import Uv
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Login:
-    """What basic authentication sends. Neither part is ever printed: tokens stand in both."""
-
-    user: str = field(repr=False)
-    password: str | None = field(repr=False)
-
-
-class CredentialSource(Protocol):
-    """A place where credentials are kept."""
-
-    def login(self, url: Url, *, asked: bool) -> Login | None:
-        """Return what belongs to *url*.
-
-        Before a server has *asked*, only what is certain to be meant for this very URL:
-        credentials that aren't needed make some servers refuse. Raises `RequestError`.
-        """
+_HUGGING_FACE = ("https", "huggingface.co", 443)
+_NOTHING: Mapping[str, str] = {}
 
 
 class IndexCredentials:
@@ -91,7 +74,7 @@ def _covers(index: Index, url: Url) -> bool:
 def _index_login(index: Index, environ: Mapping[str, str]) -> Login | None:
     if index.name is not None:
         user, password = (environ.get(variable) for variable in _variables(index.name))
-        if user is not None or password is not None:
+        if user or password is not None:
             return Login(user=user or "", password=password)
     return _url_login(index.url)
 
@@ -107,79 +90,62 @@ def _userinfo(url: Url) -> str:
     return urlsplit(url.exposed).netloc.rpartition("@")[0]
 
 
-class NetrcCredentials:
-    """Those of the file that `NETRC` names, else of `.netrc` in the home directory.
-
-    It is read when a server first asks. What `default` says there goes to every host that asks.
-    """
+class HuggingFaceToken:
+    """That of `HF_TOKEN`, for the host that it is of."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._candidates = [
-            Path(environ["NETRC"]).expanduser() if environ.get("NETRC") else None,
-            *(
-                Path(environ[home]) / name
-                for home in ("HOME", "USERPROFILE")
-                if environ.get(home)
-                for name in (".netrc", "_netrc")
-            ),
-        ]
+        token = None if "UV_NO_HF_TOKEN" in environ else environ.get("HF_TOKEN")
+        self._token = Token(token) if token else None
 
-    def login(self, url: Url, *, asked: bool) -> Login | None:
-        if not asked:
-            return None
-        return self._hosts.get(url.host) or self._hosts.get("default")
-
-    @cached_property
-    def _hosts(self) -> Mapping[str, Login]:
-        path = next((path for path in self._candidates if path is not None and _exists(path)), None)
-        return {} if path is None else _read_netrc(path)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return True  # there is something; reading it tells what is wrong
-
-
-def _read_netrc(path: Path) -> Mapping[str, Login]:
-    hint = "repair the file, or name another one in `NETRC`"
-    try:
-        hosts = netrc(str(path)).hosts
-    except NetrcParseError as error:
-        # Its own message repeats the token that it doesn't understand: a password, maybe.
-        place = f" (line {error.lineno})" if error.lineno else ""
-        raise RequestError(f"`{path}` can't be understood{place}", hint=hint) from None
-    except OSError as error:
-        raise RequestError(f"`{path}` can't be read: {error.strerror}", hint=hint) from None
-    except ValueError:
-        raise RequestError(f"`{path}` isn't text in UTF-8", hint=hint) from None
-    return {
-        host.lower(): Login(user=user, password=word) for host, (user, _, word) in hosts.items()
-    }
+    def login(self, question: Question) -> Token | None:
+        return self._token if question.url.origin == _HUGGING_FACE else None
 
 
 class Credentials:
-    """The user name and password for each URL, and nothing of one origin for another."""
+    """The user name and password for each URL, and nothing of one origin for another.
+
+    *indexes* have theirs from their URLs and *environ*; *sources* are asked in their order, and
+    only once a server has asked.
+    """
 
     def __init__(
         self,
         sources: Sequence[CredentialSource] = (),
         *,
         indexes: Sequence[Index] = (),
+        environ: Mapping[str, str] = _NOTHING,
+        remark: str = "",
     ) -> None:
         self._sources = tuple(sources)
         self._indexes = _deepest_first(indexes)
+        self._known = IndexCredentials(indexes, environ)
+        self._remark = remark
+
+    @classmethod
+    def of(cls, settings: Settings, *, uv: Uv) -> Credentials:
+        """Look where uv looks with these settings. Raises `RequestError` for unknown ones."""
+        environ, provider = settings.environment, keyring_provider(settings)
+        sources: list[CredentialSource] = [*_files(environ)]
+        native = AskedOnce(UvNativeStore(uv, environ))
+        if _has_native_store(settings):
+            sources.append(native)
+        if provider == "subprocess":
+            sources.append(AskedOnce(Keyring(environ)))
+        elif provider == "native":
+            sources.append(native)
+        without = provider == "subprocess" and not shutil.which("keyring", path=environ.get("PATH"))
+        remark = "; the command `keyring`, which is to be asked, isn't there" if without else ""
+        return cls(sources, indexes=settings.indexes, environ=environ, remark=remark)
 
     @classmethod
     def from_environment(
         cls, environ: Mapping[str, str], *, indexes: Sequence[Index] = ()
     ) -> Credentials:
-        """Look in uv's order: the URL itself, the configured indexes, netrc."""
-        return cls((IndexCredentials(indexes, environ), NetrcCredentials(environ)), indexes=indexes)
+        """Look only in what needs no other program: indexes, netrc, uv's text store."""
+        return cls(_files(environ), indexes=indexes, environ=environ)
 
-    def for_url(self, url: Url, *, asked: bool = False) -> tuple[str, str] | None:
-        """Return user name and password for a request; *asked* after a 401, 403 or 404.
+    def for_url(self, url: Url, *, asked: bool = False) -> Credential | None:
+        """Return what goes with a request; *asked* after a 401, 403 or 404.
 
         An index with `authenticate = "never"` gets none; one with "always" counts as having
         asked, and raises `Refused` where there are none.
@@ -188,34 +154,51 @@ class Credentials:
         when = index.authenticate if index is not None else "auto"
         if when == "never":
             return None
-        login = self._look_up(url, asked=asked or when == "always")
-        if login is None:
-            if when == "always":
-                raise Refused(f"there are no credentials for `{url}`", hint=self.hint(url))
-            return None
-        return (login.user, login.password or "")
+        found = self._look_up(url, index, asked=asked or when == "always")
+        if when == "always" and (found is None or not found.is_complete):
+            raise Refused(f"there are no credentials for `{url}`", hint=self.hint(url))
+        return found
 
-    def _look_up(self, url: Url, *, asked: bool) -> Login | None:
+    def _look_up(self, url: Url, index: Index | None, *, asked: bool) -> Credential | None:
         own = _url_login(url)
-        if own is not None and own.password is not None:
-            return own
         # A user name alone needs its password: look everywhere, and take no other user's.
-        for source in self._sources:
-            login = source.login(url, asked=asked or own is not None)
+        asked = asked or own is not None
+        known = own
+        if own is None or not own.is_complete:
+            login = self._known.login(url, asked=asked)
             if login is not None and (own is None or own.user == login.user):
-                return login
-        return own
+                known = login
+        if not asked or (known is not None and known.is_complete):
+            return known
+        question = Question(url=url, index=index, user=known.user if known else None)
+        answers = (source.login(question) for source in self._sources)
+        return next((answer for answer in answers if answer is not None), known)
 
     def hint(self, url: Url) -> str:
         """Say how to give credentials for *url*."""
-        netrc = f"add `{url.host}` to your netrc file"
+        netrc = f"add `{url.host}` to your netrc file{self._remark}"
         near = [index for index in self._indexes if index.url.origin == url.origin]
         near.sort(key=lambda index: not _covers(index, url))
         for index in near:
             if index.name is not None:
                 user, password = _variables(index.name)
-                return f"set `{user}` and `{password}`, or {netrc}"
+                return f"set `{user}` and `{password}`, log in with `uv auth login`, or {netrc}"
         return (
             "set `UV_INDEX_<NAME>_USERNAME` and `UV_INDEX_<NAME>_PASSWORD` of an index that is "
-            f"configured by name, or {netrc}"
+            f"configured by name, log in with `uv auth login`, or {netrc}"
         )
+
+
+def _files(environ: Mapping[str, str]) -> tuple[CredentialSource, ...]:
+    return (HuggingFaceToken(environ), NetrcFile(environ), UvTextStore(environ))
+
+
+def _has_native_store(settings: Settings) -> bool:
+    """Whether uv's preview feature is on that keeps credentials in the system's keychain."""
+    named = settings.environment.get("UV_PREVIEW_FEATURES", "").split(",")
+    configured = settings.options.get("preview-features", [])
+    return (
+        settings.is_set("preview")
+        or "native-auth" in map(str.strip, named)
+        or (isinstance(configured, list) and "native-auth" in configured)
+    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from base64 import b64encode
 from collections.abc import Mapping
 from urllib.parse import urljoin
 
 from uv_archive.fetch.credentials import Credentials
+from uv_archive.fetch.login import Credential
 from uv_archive.fetch.transport import Origin, Refused, Response, Transport
 from uv_archive.url import Url
 
@@ -16,8 +16,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 10
 # uv's list: some indexes answer 404 to those who may not know what is there.
 _ASKS_FOR_CREDENTIALS = frozenset({401, 403, 404})
-
-Login = tuple[str, str]
 
 
 class Exchange:
@@ -31,7 +29,7 @@ class Exchange:
         self._credentials = credentials
         self._lock = threading.Lock()
         # What a host took when it asked saves a refused request for each further file.
-        self._accepted: dict[Origin, Login] = {}
+        self._accepted: dict[tuple[Origin, str | None], Credential] = {}
         self._unreachable: dict[Origin, str] = {}
 
     def open(self, method: str, url: Url, headers: Mapping[str, str]) -> Response:
@@ -60,38 +58,43 @@ class Exchange:
             self._unreachable[origin] = reason
 
     def _ask(
-        self, method: str, url: Url, headers: Mapping[str, str], login: Login | None
+        self, method: str, url: Url, headers: Mapping[str, str], login: Credential | None
     ) -> Response:
         with self._lock:
             reason = self._unreachable.get(url.origin)
-            login = login or self._accepted.get(url.origin)
+            # For a user without a password, what the host took of that user.
+            who = (url.origin, login.user if login is not None else None)
+            sent = login if _is_complete(login) else self._accepted.get(who, login)
         if reason is not None:
             raise Refused(reason)
-        response = self._send(method, url, headers, login)
-        if response.status not in _ASKS_FOR_CREDENTIALS or login is not None:
+        response = self._send(method, url, headers, sent)
+        if response.status not in _ASKS_FOR_CREDENTIALS or _is_complete(login):
             return response
-        login = self._credentials.for_url(url, asked=True)
-        if login is None:
+        found = self._credentials.for_url(url, asked=True)
+        if found is None or found == sent:
             return response
         response.close()
-        response = self._send(method, url, headers, login)
+        response = self._send(method, url, headers, found)
         if response.status < 400:
             with self._lock:
-                self._accepted[url.origin] = login
+                self._accepted[who] = found
         return response
 
     def _send(
-        self, method: str, url: Url, headers: Mapping[str, str], login: Login | None
+        self, method: str, url: Url, headers: Mapping[str, str], login: Credential | None
     ) -> Response:
         sent = {"Accept-Encoding": "identity", **headers}
         if login is not None:
-            token = b64encode(":".join(login).encode()).decode()
-            sent["Authorization"] = f"Basic {token}"
+            sent["Authorization"] = login.authorization
         response = self._transport.open(method, url, sent)
         if self._unreachable:
             with self._lock:
                 self._unreachable.pop(url.origin, None)
         return response
+
+
+def _is_complete(login: Credential | None) -> bool:
+    return login is not None and login.is_complete
 
 
 def next_hop(hop: Url, location: str | None, *, first: Url) -> Url:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -24,7 +25,7 @@ from packaging.version import Version
 
 from uv_archive.errors import RequestError, ToolError
 from uv_archive.fetch.transport import Stopped
-from uv_archive.lock.model import GitSource, Package
+from uv_archive.lock.model import GitSource
 from uv_archive.url import Url
 
 #: The first git that reads the file which `GIT_CONFIG_GLOBAL` names.
@@ -49,7 +50,13 @@ _SCP_LIKE = re.compile(
 )
 _FOREIGN = re.compile(r"[\x00-\x20\x7f\\]")
 _PROGRESS = re.compile(r"Receiving objects: .*?, (?P<amount>[0-9.]+) (?P<unit>bytes|[KMG]iB)")
+_LFS_PROGRESS = re.compile(r"Downloading LFS objects: .*?, (?P<amount>[0-9.]+) (?P<unit>[KMG]?B) ")
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_UNITS |= {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+# A URL as git LFS 3.3 prints it where a server fails.
+_MANGLED = re.compile(r" &\{.*\}s\(MISSING\)")
+# How git, servers and git LFS begin the line that says what went wrong.
+_TELLING = ("fatal:", "error:", "ERROR:", "batch response:", "error transferring", "LFS:", "[")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s'\"]+@")
 # No hook of the user's runs, and nothing in the background.
 _SETTINGS = (
@@ -73,10 +80,15 @@ class GitError(Exception):
     def reason(self) -> str:
         """The line that says what went wrong."""
         lines = [line.strip() for line in re.split(r"[\r\n]+", self.said) if line.strip()]
-        telling = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR:"))]
+        telling = [line for line in lines if line.startswith(_TELLING)]
         # The first one is the cause; ssh and servers say it before git does.
         line = (telling or lines or ["git said nothing"])[0]
-        return re.sub(r"^(?:fatal|error|ERROR): ", "", line)
+        line = _MANGLED.sub("", line)
+        return re.sub(r"^(?:fatal|error|ERROR|batch response|LFS): ", "", line)
+
+
+class LargeFilesError(GitError):
+    """git LFS failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +285,7 @@ class Git:
         return self.adding(
             {
                 "GIT_TERMINAL_PROMPT": "0",
+                "GIT_LFS_FORCE_PROGRESS": "1",  # else it says nothing where there is no terminal
                 # Its user's settings may lead to a copy on this machine. URLs don't: see `Remote`.
                 "GIT_ALLOW_PROTOCOL": ":".join((*_NETWORK_SCHEMES, "file")),
                 "LC_ALL": "C",  # its messages are read
@@ -322,17 +335,6 @@ def find_git(environment: Mapping[str, str]) -> Git:
     if version < OLDEST_GIT:
         raise ToolError(f"`{found}` is git {version}, which is too old", hint=_HOW_TO_GET_GIT)
     return replace(git, version=version)
-
-
-def refuse_lfs(packages: Iterable[Package]) -> None:
-    """Raise `RequestError` for sources whose large files aren't in the repository itself."""
-    names = sorted({str(p) for p in packages if isinstance(p.source, GitSource) and p.source.lfs})
-    if names:
-        raise RequestError(
-            f"The files that git LFS keeps outside of a repository can't be archived yet, and "
-            f"these need them: {', '.join(f'`{name}`' for name in names)}",
-            hint="Leave out the extra or group that needs them, or lock them as wheels",
-        )
 
 
 def without_credentials(text: str) -> str:
@@ -393,8 +395,9 @@ def _start(git: Git, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
             [str(git.executable), *arguments],
             env=dict(git.environment),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            # git says how far it has come on standard error, git LFS on standard output.
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     except OSError as error:
@@ -410,9 +413,9 @@ def _listen(
 ) -> str:
     """Return the last of what it says."""
     said = b""
-    stream = process.stderr
+    stream = process.stdout
     if stream is None:
-        raise TypeError("standard error has to be a pipe")
+        raise TypeError("standard output has to be a pipe")
     with stream:
         while True:
             timer = threading.Timer(_SILENCE, give_up)
@@ -426,7 +429,8 @@ def _listen(
                 process.wait()
                 return said.decode(errors="replace")
             said = (said + chunk)[-_CHUNK:]
-            for match in _PROGRESS.finditer(chunk.decode(errors="replace")):
+            text = chunk.decode(errors="replace")
+            for match in chain(_PROGRESS.finditer(text), _LFS_PROGRESS.finditer(text)):
                 hear(int(float(match["amount"]) * _UNITS[match["unit"]]))
 
 

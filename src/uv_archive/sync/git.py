@@ -17,8 +17,14 @@ from uv_archive.archive.disk import storing
 from uv_archive.archive.manifest import Manifest
 from uv_archive.digest import Digest
 from uv_archive.errors import RequestError
-from uv_archive.fetch.bundles import BundleKey, recorded_bundles
+from uv_archive.fetch.bundles import (
+    BundleKey,
+    Recorded,
+    recorded_bundles,
+    recorded_large_files,
+)
 from uv_archive.fetch.git import Git, GitError, Logins, Remote, Repository
+from uv_archive.fetch.large_files import FILTER, NotLargeFiles, check_lfs, unpack
 from uv_archive.lock.model import GitSource
 from uv_archive.sync.supply import Supplied, copy_verified
 
@@ -101,7 +107,8 @@ def open_repositories(
     *archive* is where the files of *manifest* lie; it is only read. *directory* is private,
     exists, and is removed by who made it. *logins* are what the project writes into its URLs:
     uv gives them to git, though nobody will ask for them. Raises `RequestError` for a source
-    that is no repository's, `ToolError` and `StorageError`.
+    that is no repository's, `ToolError` (also where git LFS is needed and missing) and
+    `StorageError`.
     """
     repositories = _Repositories(
         archive=archive,
@@ -112,7 +119,7 @@ def open_repositories(
     )
     with storing(directory):
         for source in sources:
-            repositories.need(Remote.of(source), source.commit)
+            repositories.need(Remote.of(source), source.commit, lfs=source.lfs)
         return repositories.supply()
 
 
@@ -127,24 +134,30 @@ class _Repositories:
     logins: Logins
     made: dict[str, Repository] = field(default_factory=dict)
     urls: dict[str, Path] = field(default_factory=dict)
-    seen: set[tuple[str, str]] = field(default_factory=set)
+    seen: set[tuple[str, str, bool]] = field(default_factory=set)
+    large_files: set[BundleKey] = field(default_factory=set)
     bundles: dict[BundleKey, Supplied] = field(default_factory=dict)
     missing: dict[str, None] = field(default_factory=dict)
     damaged: dict[Path, None] = field(default_factory=dict)
 
-    def need(self, remote: Remote, commit: str) -> None:
-        """Take in a commit and its submodules, once for each way to write its URL."""
+    def need(self, remote: Remote, commit: str, *, lfs: bool) -> None:
+        """Take in a commit and its submodules, once for each way to write its URL.
+
+        With *lfs*, also what git LFS keeps for them: uv then lets git put it into submodules, too.
+        """
         todo = [(remote, commit)]
         while todo:
             remote, commit = todo.pop()
-            if (remote.exposed, commit) in self.seen:
+            if (remote.exposed, commit, lfs) in self.seen:
                 continue
-            self.seen.add((remote.exposed, commit))
+            self.seen.add((remote.exposed, commit, lfs))
             repository = self._taken(remote, commit)
             if repository is None:
                 continue
             for written in (remote, self.logins.apply(remote)):
                 self.urls[written.exposed] = repository.directory
+            if lfs:
+                self._take_large_files(remote, commit)
             todo += self._submodules(repository, remote, commit)
 
     def _submodules(
@@ -161,21 +174,45 @@ class _Repositories:
         key = (remote.public(), commit)
         if key in self.bundles:
             return self.made[key[0]]
-        recorded = recorded_bundles(self.manifest).get(key)
-        if recorded is None:
-            self.missing[f"{remote} at {commit[:12]}"] = None
+        supplied = self._supplied(key, recorded_bundles(self.manifest), str(remote))
+        return self._expanded(key, supplied) if supplied else None
+
+    def _supplied(self, key: BundleKey, recorded: Recorded, what: str) -> Supplied | None:
+        """Return the file that was recorded, or note that it is missing."""
+        if key not in recorded:
+            self.missing[f"{what} at {key[1][:12]}"] = None
             return None
-        path, entry = recorded
-        supplied = Supplied(
+        path, entry = recorded[key]
+        if not (self.archive / path).is_file():
+            self.missing[path] = None
+            return None
+        return Supplied(
             name=path.rpartition("/")[2],
             path=self.archive / path,
             digest=Digest("sha256", entry.sha256),
             locked=True,
         )
-        if not supplied.path.is_file():
-            self.missing[path] = None
-            return None
-        return self._expanded(key, supplied)
+
+    def _take_large_files(self, remote: Remote, commit: str) -> None:
+        """Put what git LFS keeps for a commit where every git of the sync finds it."""
+        key = (remote.public(), commit)
+        if key in self.large_files:
+            return
+        if not self.large_files:
+            check_lfs(self.git)
+        self.large_files.add(key)
+        what = f"the large files (git LFS) of {remote}"
+        supplied = self._supplied(key, recorded_large_files(self.manifest), what)
+        if supplied is None:
+            return
+        try:
+            unpack(supplied.path, supplied.digest.hex, self._store / "objects")
+        except NotLargeFiles:
+            self.damaged[supplied.path] = None
+
+    @property
+    def _store(self) -> Path:
+        return self.directory / "lfs"
 
     def _expanded(self, key: BundleKey, supplied: Supplied) -> Repository | None:
         """Make a repository of a copy, so that what was checked is what is used."""
@@ -204,7 +241,8 @@ class _Repositories:
 
     def supply(self) -> GitSupply:
         settings = self.directory / "gitconfig"
-        settings.write_bytes(_settings(self.urls))
+        store = self._store if self.large_files else None
+        settings.write_bytes(_settings(self.urls, store))
         return GitSupply(
             settings=settings,
             bundles=tuple(self.bundles.values()),
@@ -214,12 +252,18 @@ class _Repositories:
         )
 
 
-def _settings(urls: Mapping[str, Path]) -> bytes:
+def _settings(urls: Mapping[str, Path], store: Path | None) -> bytes:
     """Write a file of settings by which git finds the repositories at their URLs.
 
-    "When more than one insteadOf strings match a given URL, the longest match is used."
+    "When more than one insteadOf strings match a given URL, the longest match is used." In
+    *store* git LFS finds every large file before it would ask for one; the URL that it would
+    ask, which a repository may name as well, leads nowhere.
     """
     lines = [_SETTINGS]
+    if store is not None:
+        lines.append(FILTER)
+        lines.append(f"[lfs]\n\tstorage = {_quoted(store.as_posix())}\n")
+        lines.append(f"\turl = {_quoted(store.with_name('nowhere').as_uri())}\n")
     for url, directory in sorted(urls.items()):
         lines.append(f"[url {_quoted(directory.as_posix())}]\n\tinsteadOf = {_quoted(url)}\n")
     return os.fsencode("".join(lines))
