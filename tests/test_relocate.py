@@ -265,3 +265,14 @@ def _graph(package: Package) -> tuple[object, ...]:
 
 def _edges(edges: tuple[Dependency, ...]) -> list[tuple[object, ...]]:
     return [(edge.package, edge.extras, edge.marker) for edge in edges]
+
+
+def test_a_root_that_lends_its_groups_stays_where_the_lock_is() -> None:
+    root = {"name": "root", "version": "1.0", "source": {"editable": "."}}
+    member = {"name": "member", "version": "1.0", "source": {"editable": "member"}}
+    lock = lock_of(member, root, manifest={"members": ["member", "root"]})
+    found = tables(relocate(lock, files={}, project_root=ROOT, root_lends=True))
+    assert [table["source"] for table in found] == [
+        {"editable": f"{ROOT}/member"},
+        {"editable": "."},
+    ]

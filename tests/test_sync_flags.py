@@ -4,37 +4,101 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from uv_archive.cli.sync import command
 from uv_archive.errors import RequestError
+from uv_archive.scratch import KEPT_VARIABLES
 from uv_archive.selection import BuildOptions, Include
-from uv_archive.sync.flags import FLAGS, Fate, environment_path, parse_flags, with_environment
+from uv_archive.sync.flags import (
+    FLAGS,
+    INTERPRETED_VARIABLES,
+    Fate,
+    Flag,
+    environment_path,
+    parse_flags,
+    with_environment,
+)
 
 KNOWN = {name: flag for flag in FLAGS for name in flag.names}
+NETWORK = pytest.mark.network
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference" / "sync-flags.md"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Help:
+    """What `uv sync --help` of some uv says of one flag."""
+
+    names: tuple[str, ...]
+    takes_value: bool
+    variables: tuple[str, ...]
+
+
+def help_of(uv: Path) -> tuple[Help, ...]:
+    said = subprocess.run(
+        [str(uv), "sync", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    blocks = re.split(r"^(?= +-)", said, flags=re.MULTILINE)[1:]
+    heads = [re.match(r" +(?:(-\w), )?(--[\w-]+)(.*)", block) for block in blocks]
+    found = tuple(
+        Help(
+            names=tuple(name for name in head.group(1, 2) if name),
+            takes_value="<" in head[3],
+            variables=tuple(re.findall(r"\[env:\s+(\w+)", block)),
+        )
+        for block, head in zip(blocks, heads, strict=True)
+        if head
+    )
+    assert len(found) == len(blocks) > 60
+    assert sum(len(one.names) > 1 for one in found) > 8
+    assert sum(len(one.variables) for one in found) > 30
+    return found
+
+
+def is_known(uv: Path, flag: Flag, name: str) -> bool:
+    """Whether a uv takes a flag, hidden or not, with a value where the table says so."""
+    value = "never-a-value"
+    given = [name] if not flag.takes_value else [f"{name}={value}"]
+    done = subprocess.run(
+        [str(uv), "sync", *given, "--help"], capture_output=True, text=True, check=False
+    )
+    # uv names what it doesn't know, before it shows its help; a value it may not like.
+    return done.returncode == 0 or f"invalid value '{value}' for" in done.stderr
+
+
 class TestTable:
-    @pytest.fixture
-    def said(self, uv: Path) -> str:
-        return subprocess.run(
-            [str(uv), "sync", "--help"], capture_output=True, text=True, check=True
-        ).stdout
+    @pytest.fixture(params=["newest", pytest.param("oldest", marks=NETWORK)])
+    def asked(self, request: pytest.FixtureRequest) -> Path:
+        """The newest and the oldest uv that are supported."""
+        name = "uv" if request.param == "newest" else "oldest_uv"
+        return Path(request.getfixturevalue(name))
 
-    def test_every_flag_of_uv_sync_has_an_entry(self, said: str) -> None:
-        found = re.findall(r"^\s+(?:-\w, )?(--[\w-]+)(.*)", said, re.MULTILINE)
-        assert len(found) > 60
-        assert {name for name, _ in found} <= KNOWN.keys()
-        for name, rest in found:
-            assert KNOWN[name].takes_value == ("<" in rest), name
+    def test_every_flag_of_uv_sync_has_an_entry(self, asked: Path) -> None:
+        for one in help_of(asked):
+            assert set(one.names) <= KNOWN.keys()
+            assert all(KNOWN[name].takes_value == one.takes_value for name in one.names), one
 
-    def test_every_short_flag_of_uv_sync_has_an_entry(self, said: str) -> None:
-        found = set(re.findall(r"^\s+(-\w), --", said, re.MULTILINE))
-        assert len(found) > 8
-        assert found <= KNOWN.keys()
+    def test_a_variable_reaches_uv_if_its_flag_does(self, asked: Path) -> None:
+        for one in help_of(asked):
+            fate = KNOWN[one.names[0]].fate
+            for variable in one.variables:
+                kept = fate in (Fate.PASSED, Fate.OUTPUT)
+                assert (variable in KEPT_VARIABLES) == kept, variable
+
+    @NETWORK
+    def test_every_entry_is_a_flag_of_one_of_them(self, uv: Path, oldest_uv: Path) -> None:
+        for name, flag in KNOWN.items():
+            assert is_known(uv, flag, name) or is_known(oldest_uv, flag, name), name
+
+    def test_what_is_no_flag_is_known_as_such(self, uv: Path) -> None:
+        """Hold against the test above that can't fail."""
+        for takes_value in (False, True):
+            flag = Flag(names=("--upgrate",), fate=Fate.PASSED, takes_value=takes_value)
+            assert not is_known(uv, flag, "--upgrate")
+        assert not is_known(uv, Flag(names=(), fate=Fate.PASSED, takes_value=True), "--check")
 
     def test_no_name_stands_twice(self) -> None:
         assert len(KNOWN) == sum(len(flag.names) for flag in FLAGS)
@@ -158,6 +222,59 @@ def test_environment_variables_add_to_flags() -> None:
     )
     assert with_environment(Include(dev="only"), variables).dev == "only"
     assert with_environment(Include(), {"UV_NO_DEV": "0"}) == Include()
+
+
+class TestVariables:
+    @pytest.mark.parametrize("value", ["1", "true", "on"])
+    def test_mean_what_their_flags_mean(self, value: str) -> None:
+        variables = {
+            "UV_LOCKED": value,
+            "UV_PROJECT": "project",
+            "UV_WORKING_DIR": "directory",
+            "UV_ONLY_INSTALL_PROJECT": value,
+            "UV_NO_INSTALLER_METADATA": value,
+        }
+        assert parse_flags(["--extra", "x"], variables) == parse_flags(
+            [
+                *("--extra", "x", "--only-install-project", "--no-installer-metadata"),
+                *("--locked", "--project", "project", "--directory", "directory"),
+            ]
+        )
+        assert parse_flags([], {"UV_FROZEN": value}) == parse_flags(["--frozen"])
+
+    def test_flags_go_before_them(self) -> None:
+        flags = parse_flags(["--project", "a", "--directory", "b"],
+                            {"UV_PROJECT": "c", "UV_WORKING_DIR": "d"})  # fmt: skip
+        assert (flags.project, flags.directory) == (Path("a"), Path("b"))
+
+    def test_that_are_off_or_of_refused_flags_mean_nothing(self) -> None:
+        variables = {name: "0" for name in INTERPRETED_VARIABLES if name[-2:] not in ("CT", "IR")}
+        variables |= {"UV_UPGRADE": "1", "UV_INDEX": "https://index.example", "UV_PROJECT": ""}
+        assert parse_flags([], variables) == parse_flags([])
+
+    def test_those_that_narrow_a_project_mean_nothing_for_a_script(self) -> None:
+        flags = parse_flags(["--script", "x.py"], {"UV_ONLY_INSTALL_PROJECT": "1"})
+        assert flags == parse_flags(["--script", "x.py"])
+
+    @pytest.mark.parametrize(
+        ("arguments", "variables"),
+        [
+            (["--locked", "--frozen"], {}),
+            (["--locked"], {"UV_FROZEN": "1"}),
+            ([], {"UV_LOCKED": "1", "UV_FROZEN": "1"}),
+        ],
+    )
+    def test_a_contradiction_is_refused_as_by_uv(
+        self, arguments: list[str], variables: dict[str, str]
+    ) -> None:
+        with pytest.raises(RequestError, match="exclude each other"):
+            parse_flags(arguments, variables)
+
+    def test_the_reference_has_every_one(self) -> None:
+        text = REFERENCE.read_text().partition("## Environment variables")[2].partition("\n## ")[0]
+        assert set(re.findall(r"^\* `(UV_\w+)`", text, re.MULTILINE)) == KEPT_VARIABLES
+        rows = re.findall(r"^\| `(UV_\w+)` \| `(--[\w-]+)` \|$", text, re.MULTILINE)
+        assert dict(rows) == INTERPRETED_VARIABLES
 
 
 @pytest.mark.parametrize(

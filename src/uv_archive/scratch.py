@@ -9,26 +9,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, assert_never
+from typing import assert_never
 
 import tomli_w
 
 from uv_archive.archive.disk import storing
+from uv_archive.archive.locking import hold, is_held
 from uv_archive.project import Project, tool_uv
 from uv_archive.script import Script, script_of
 
-if sys.platform != "win32":
-    import fcntl
-
 _PREFIX = ".uv-archive-"
-# What file systems answer that have no locks, such as some network file systems.
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 # The environment's directory may be somebody's who lets us write in it, but not beside it.
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -68,16 +63,24 @@ KEPT_VARIABLES = frozenset(
         *("UV_COMPILE_BYTECODE", "UV_COMPILE_BYTECODE_TIMEOUT", "UV_LINK_MODE"),
         *("UV_CONCURRENT_BUILDS", "UV_CONCURRENT_INSTALLS"),
         *("UV_LOCK_TIMEOUT", "UV_NO_BUILD", "UV_NO_BUILD_PACKAGE", "UV_NO_BUILD_ISOLATION"),
-        *("UV_NO_BINARY", "UV_NO_BINARY_PACKAGE"),
+        *("UV_NO_BINARY", "UV_NO_BINARY_PACKAGE", "UV_NO_SOURCES_PACKAGE"),
+        *("UV_SKIP_WHEEL_FILENAME_CHECK", "UV_INSECURE_NO_ZIP_VALIDATION"),
+        *("UV_HIDE_BUILD_OUTPUT", "UV_STACK_SIZE"),
         *("UV_NO_DEFAULT_GROUPS", "UV_NO_DEV", "UV_NO_GROUP", "UV_DEV"),
         *("UV_NO_EDITABLE", "UV_NO_INSTALL_LOCAL", "UV_NO_INSTALL_PROJECT"),
         *("UV_NO_INSTALL_WORKSPACE", "UV_NO_PROGRESS", "UV_NO_WRAP", "UV_LOG_CONTEXT"),
         *("UV_PREVIEW", "UV_PREVIEW_FEATURES", "UV_PROJECT_ENVIRONMENT"),
         *("UV_MANAGED_PYTHON", "UV_NO_MANAGED_PYTHON", "UV_PYTHON", "UV_PYTHON_BIN_DIR"),
         *("UV_PYTHON_DOWNLOADS", "UV_PYTHON_INSTALL_DIR", "UV_PYTHON_PREFERENCE"),
+        *("UV_LIBC", "UV_PYTHON_CPYTHON_BUILD", "UV_PYTHON_PYPY_BUILD"),
+        *("UV_PYTHON_GRAALPY_BUILD", "UV_PYTHON_PYODIDE_BUILD"),
         *("UV_PYTHON_NO_REGISTRY", "UV_PYTHON_SEARCH_PATH", "UV_VENV_SEED"),
     }
 )
+
+
+# What would put modules before those of a build's requirements.
+_MODULES = frozenset({"PYTHONPATH", "PYTHONHOME"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,6 +218,7 @@ def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
         name: value
         for name, value in environment.items()
         if not name.upper().startswith(("UV_", "PIP_")) or name.upper() in KEPT_VARIABLES
+        if name.upper() not in _MODULES
         # Links into a cache that is removed afterwards.
         if (name.upper(), value.lower()) != ("UV_LINK_MODE", "symlink")
     }
@@ -234,7 +238,7 @@ def private_directory(beside: Path) -> Iterator[Path]:
     try:
         with alive:
             with storing(directory):
-                _hold(alive)
+                hold(alive.fileno())
             (directory / ".gitignore").write_text("*\n")
             yield directory
     finally:
@@ -258,20 +262,8 @@ def _remove_leftovers(beside: Path) -> None:
         if left.is_symlink():
             continue
         # One without the file was made a moment ago, and its run is about to lock it.
-        with suppress(OSError), (left / "alive").open("r+b") as alive:
-            _hold(alive)
+        if (left / "alive").is_file() and not is_held(left / "alive"):
             _remove(left)
-
-
-def _hold(alive: IO[bytes]) -> None:
-    """Lock an open file; raises `OSError` if another process has done so."""
-    if sys.platform == "win32":
-        return  # a file that somebody has open can't be removed
-    try:
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
 
 
 def _remove(directory: Path) -> None:

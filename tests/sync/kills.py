@@ -287,12 +287,15 @@ def main() -> int:
     )
     killing = Killing(offline=offline, strace=Path(strace))
     killing.prepare()
-    found = []
-    for kill in kills(killing, stride=int(sys.argv[2]) if len(sys.argv) > 2 else 1):
-        found.append(kill)
-        if kill.verdict in ("broken", "refused") or kill.details:
-            print(kill, flush=True)
-    print(table(found))
+    found: list[Kill] = []
+    try:
+        for kill in kills(killing, stride=int(sys.argv[2]) if len(sys.argv) > 2 else 1):
+            found.append(kill)
+            if kill.verdict in ("broken", "refused") or kill.details:
+                print(kill, flush=True)
+    finally:
+        # Also of a sweep that is interrupted, which takes an hour.
+        print(table(found), flush=True)
     return 1 if any(kill.verdict in ("broken", "refused") for kill in found) or not found else 0
 
 

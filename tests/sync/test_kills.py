@@ -40,7 +40,7 @@ def test_a_repair_that_does_not_compare_is_caught(
     killing: Killing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hold against a test above that can't fail: uv alone takes what is short for whole."""
-    monkeypatch.setattr("uv_archive.sync.find_short", lambda *_, **__: {})
+    monkeypatch.setattr("uv_archive.sync.completing.find_short", lambda *_, **__: {})
     verdicts = set()
     for call in range(9, 34, 2):
         killing.start(0)

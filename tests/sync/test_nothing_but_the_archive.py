@@ -209,6 +209,14 @@ def _beside_the_archives_files(offline: Offline, place: Path) -> Variables:
     return {}
 
 
+def _modules(offline: Offline, place: Path) -> Variables:
+    """A module that a build requirement has as well, which would come first."""
+    modules = place / "modules"
+    modules.mkdir()
+    (modules / "tool.py").write_text("__version__ = 'decoy'\n")
+    return {"PYTHONPATH": str(modules)}
+
+
 DECOYS: Mapping[str, Decoy] = {
     "UV_FIND_LINKS": _variables(UV_FIND_LINKS="{place}"),
     "UV_INDEX": _variables(
@@ -218,10 +226,10 @@ DECOYS: Mapping[str, Decoy] = {
     "UV_INDEX_URL": _variables(
         UV_INDEX_URL="file://{place}/simple", UV_EXTRA_INDEX_URL="file://{place}/simple"
     ),
-    "UV_NO_INDEX": _variables(UV_NO_INDEX="0", UV_OFFLINE="0", UV_FROZEN="0", UV_LOCKED="1"),
+    "UV_NO_INDEX": _variables(UV_NO_INDEX="0", UV_OFFLINE="0", UV_FROZEN="0", UV_NO_CACHE="0"),
     "UV_OVERRIDE": _variables(UV_OVERRIDE="{place}", UV_CONSTRAINT="{place}", UV_EXCLUDE="x"),
     "UV_UPGRADE": _variables(UV_UPGRADE="1", UV_PRERELEASE="allow", UV_NO_SOURCES="1"),
-    "UV_PROJECT": _variables(UV_PROJECT="{place}", UV_WORKING_DIR="{place}"),
+    "UV_GIT_LFS": _variables(UV_GIT_LFS="1", UV_TORCH_BACKEND="cpu", UV_ENV_FILE="{place}"),
     "UV_LINK_MODE": _variables(UV_LINK_MODE="symlink"),
     "PIP_": _variables(PIP_FIND_LINKS="{place}", PIP_INDEX_URL="file://{place}/simple"),
     "UV_CONFIG_FILE": _named_settings,
@@ -233,7 +241,13 @@ DECOYS: Mapping[str, Decoy] = {
     "netrc": _netrc,
     "a poisoned cache": _poisoned_cache,
     "beside the archive's files": _beside_the_archives_files,
+    "PYTHONPATH": _modules,
 }
+# The others are tried alone elsewhere, on locks of every kind.
+ALONE = (
+    *("UV_NO_INDEX", "UV_OVERRIDE", "UV_UPGRADE", "UV_GIT_LFS", "UV_LINK_MODE", "PYTHONPATH"),
+    *("the project's uv.toml", "pyproject.toml", "netrc"),
+)
 
 
 def _ran(offline: Offline, arguments: Sequence[str], **variables: str) -> Completed:
@@ -271,7 +285,7 @@ def assert_installed_is_locked(offline: Offline, lock: Lock) -> None:
 
 
 class TestDecoys:
-    @pytest.mark.parametrize("name", DECOYS)
+    @pytest.mark.parametrize("name", ALONE)
     def test_alone(self, offline: Offline, name: str) -> None:
         tool = _plain(offline)
         lock = offline.lock()

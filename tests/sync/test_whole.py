@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from packaging.utils import NormalizedName, canonicalize_name
@@ -16,7 +19,7 @@ from tests.distributions import make_sdist, make_wheel
 from tests.offline_projects import BUILT_BY_UV, FROM_INDEX, Offline
 from uv_archive.errors import ArchiveError, DamagedArchiveError, UnfinishedError
 from uv_archive.sync.record import Row, read_record, record_of_wheel
-from uv_archive.sync.unfinished import marks
+from uv_archive.sync.unfinished import alone, marks
 from uv_archive.sync.whole import Expected, find_short
 from uv_archive.uv import Completed
 
@@ -263,6 +266,29 @@ class TestMarks:
             (mark,) = later.left
             assert (set(mark.names), mark.creating) == ({ALPHA}, True)
             later.end()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_syncs_of_one_environment_wait_for_each_other(self, tmp_path: Path) -> None:
+        environment = tmp_path / "env"
+        heard: list[str] = []
+        order: list[str] = []
+
+        def second() -> None:
+            with alone(environment, notify=heard.append), marks(environment) as own:
+                order.append("second")
+                assert own.left == ()
+
+        with alone(environment, notify=heard.append), marks(environment) as own:
+            own.begin([ALPHA], creating=True)
+            thread = Thread(target=second)
+            thread.start()
+            while not heard:
+                time.sleep(0.01)
+            own.end()
+            order.append("first")
+        thread.join()
+        assert order == ["first", "second"]
+        assert re.fullmatch(r"Another run \(process \d+\) is at work in `.*`; .*", heard[0])
         assert list(tmp_path.iterdir()) == []
 
     def test_lie_in_the_environment_where_nothing_can_be_written_beside_it(

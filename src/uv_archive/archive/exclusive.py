@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from uv_archive.archive.disk import storing
+from uv_archive.archive.locking import hold, wait
 from uv_archive.errors import ArchiveError
-
-# What file systems answer that have no locks, such as some network file systems.
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-
 
 _MOST_ATTEMPTS = 1000
 
@@ -48,13 +42,13 @@ def _acquire(path: Path, notify: Callable[[str], None]) -> int:
             descriptor = _open(path)
         try:
             with storing(path, doing="locked"):
-                got = _try(descriptor)
+                got = hold(descriptor)
             if got is False:
                 if not told:
                     notify(_waiting(descriptor, path))
                     told = True
                 with storing(path, doing="locked"):
-                    _wait(descriptor)
+                    wait(descriptor)
             if _is_still(descriptor, path):
                 if got is None:
                     notify(f"`{path.parent.parent}` can't be locked; start no second run there")
@@ -112,43 +106,3 @@ def _waiting(descriptor: int, path: Path) -> str:
         holder = os.read(descriptor, 20).decode(errors="replace")
     process = f" (process {holder})" if holder.isdecimal() else ""
     return f"Another run{process} is at work in `{path.parent.parent}`; waiting for it to end"
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    # Far behind the content: Windows doesn't let others read what is locked.
-    _PLACE = 2**30
-
-    def _try(descriptor: int) -> bool | None:
-        os.lseek(descriptor, _PLACE, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _wait(descriptor: int) -> None:
-        while True:
-            os.lseek(descriptor, _PLACE, os.SEEK_SET)
-            with suppress(OSError):
-                msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-                return
-            time.sleep(0.1)
-
-else:
-    import fcntl
-
-    def _try(descriptor: int) -> bool | None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            return None
-        return True
-
-    def _wait(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)

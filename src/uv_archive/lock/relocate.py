@@ -7,14 +7,18 @@ under `--frozen` is held by the tests of `sync`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
 
 from uv_archive.digest import Digest
+from uv_archive.errors import RequestError
 from uv_archive.lock.model import (
     Dependency,
     Distribution,
@@ -35,6 +39,16 @@ FileKey = tuple[int, str]
 _LOCATING = frozenset({"url", "path", "filename", "zstd"})
 _NOTHING: Mapping[FileKey, Digest] = {}
 _NO_TREES: Mapping[int, Path] = {}
+_NO_WHEELS: Mapping[int, tuple[Path, Digest]] = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildConstraint:
+    """The one version of a build requirement that uv may build with, and the bytes it has."""
+
+    name: NormalizedName
+    version: Version
+    digest: Digest
 
 
 def relocate(
@@ -44,6 +58,9 @@ def relocate(
     project_root: Path,
     digests: Mapping[FileKey, Digest] = _NOTHING,
     trees: Mapping[int, Path] = _NO_TREES,
+    wheels: Mapping[int, tuple[Path, Digest]] = _NO_WHEELS,
+    build_constraints: Sequence[BuildConstraint] = (),
+    root_lends: bool = False,
 ) -> bytes:
     """Return the lock as TOML with *files*, absolute paths, in place of what it names.
 
@@ -51,10 +68,19 @@ def relocate(
     files that are there; a wheel in *files* that the lock doesn't have is added. A direct URL
     becomes a path; one without a file stays. The project's own files and source trees are
     made absolute below *project_root*, where the lock lies. *trees* names the unpacked source
-    tree to build a package from in place of its file. *digests* go before the lock's. Edges
-    follow their packages, and everything else is kept as it stands.
+    tree to build a package from in place of its file, *wheels* what was built of a package that
+    isn't an index's. *digests* go before the lock's. Edges follow their packages, *build
+    constraints* replace those of their names, and everything else is kept as it stands.
+
+    uv knows a workspace's root by its place, which is the lock's. With *root_lends* it is left
+    there, so that its groups can be installed with a member; it can't be installed itself then.
     """
-    return _dumped(lock, _Relocation(lock, files, project_root, digests, trees))
+    relocation = _Relocation(lock, files, project_root, digests, trees)
+    for position, (path, digest) in wheels.items():
+        relocation.replace(position, path, digest)
+    if root_lends and lock.root is not None:
+        relocation.leave(lock.root)
+    return _dumped(lock, relocation, build_constraints)
 
 
 def anchor(lock: Lock, *, project_root: Path) -> bytes:
@@ -65,13 +91,33 @@ def anchor(lock: Lock, *, project_root: Path) -> bytes:
     return _dumped(lock, _Anchoring(lock, {}, project_root, _NOTHING, _NO_TREES))
 
 
-def _dumped(lock: Lock, relocation: _Relocation) -> bytes:
+def _dumped(
+    lock: Lock, relocation: _Relocation, build_constraints: Sequence[BuildConstraint] = ()
+) -> bytes:
     document = dict(lock.document)
     document["package"] = [relocation.package(package) for package in lock.packages]
+    if build_constraints:
+        document["manifest"] = _constrained(document.get("manifest", {}), build_constraints)
     if lock.root is not None and not lock.manifest.members:
         # uv knows a project that is alone by its place, and this one's is elsewhere now.
         document["manifest"] = {**document.get("manifest", {}), "members": [lock.root.name]}
     return tomli_w.dumps(document).encode()
+
+
+def _constrained(
+    manifest: Mapping[str, Any], constraints: Sequence[BuildConstraint]
+) -> dict[str, Any]:
+    names = {one.name for one in constraints}
+    kept = [
+        table
+        for table in manifest.get("build-constraints", [])
+        if canonicalize_name(table["name"]) not in names
+    ]
+    pinned = [
+        {"name": one.name, "specifier": f"=={one.version}", "hashes": [str(one.digest)]}
+        for one in constraints
+    ]
+    return {**manifest, "build-constraints": [*kept, *pinned]}
 
 
 class _Relocation:
@@ -88,12 +134,25 @@ class _Relocation:
         self._tables: list[dict[str, Any]] = lock.document.get("package", [])
         self._lock = lock
         self._files = files
+        self._files_of: defaultdict[int, list[FileKey]] = defaultdict(list)
+        for key in sorted(files):
+            self._files_of[key[0]].append(key)
         self._root = project_root
         self._digests = digests
         self._trees = trees
         self._indexes: dict[str, str] = {}
+        self._wheels: dict[int, tuple[Path, Digest]] = {}
         # In the order of the packages, so that the result doesn't depend on who asks first.
         self._sources = [self._source(package) for package in lock.packages]
+
+    def replace(self, position: int, path: Path, digest: Digest) -> None:
+        """Put a wheel for the source of the package at *position*."""
+        self._wheels[position] = (path, digest)
+        self._sources[position] = {"path": _text(path)}
+
+    def leave(self, package: Package) -> None:
+        """Leave the source of *package* as it is."""
+        self._sources[package.position] = self._tables[package.position]["source"]
 
     def package(self, package: Package) -> dict[str, Any]:
         """Return the table of *package*."""
@@ -168,6 +227,10 @@ class _Relocation:
 
     def _with_files(self, table: dict[str, Any], package: Package) -> dict[str, Any]:
         match package.source:
+            case _ if package.position in self._wheels:
+                path, digest = self._wheels[package.position]
+                entry = {"filename": path.name, "hash": str(digest)}
+                return {**_without_files(table), "wheels": [entry]}
             case _ if package.position in self._trees:
                 return _without_files(table)
             case RegistrySource():
@@ -195,8 +258,8 @@ class _Relocation:
 
     def _added_wheels(self, package: Package, named: set[str]) -> Iterator[dict[str, Any]]:
         """Make entries for wheels that were built: uv prefers them to the sdist beside them."""
-        for key in sorted(self._files):
-            if key[0] == package.position and key[1] not in named:
+        for key in self._files_of.get(package.position, ()):
+            if key[1] not in named:
                 yield self._entry(key, {}, "path", _text(self._files[key]))
 
     def _with_path_files(self, table: dict[str, Any], package: Package) -> dict[str, Any]:
@@ -246,4 +309,18 @@ def _without_files(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     # uv writes and reads `/` on every system.
-    return path.as_posix()
+    text = path.as_posix()
+    if not text.isascii():
+        refuse_unnameable(path)
+    return text
+
+
+def refuse_unnameable(path: Path) -> None:
+    """Raise `RequestError` for a path that no lock can name: TOML is UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(
+            f"`{path}` has a name that isn't UTF-8, so no lock can name what is in it",
+            hint="Move it, or reach it by a link with another name",
+        ) from error

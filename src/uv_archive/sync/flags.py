@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
@@ -113,8 +114,8 @@ FLAGS: tuple[Flag, ...] = (
     _passed("--no-binary"),
     _passed("--no-binary-package", value=True),
     _passed("--no-require-build-hashes"),
-    _refused("--require-build-hashes", why="build requirements are checked against the archive "
-             "before uv runs, and uv is told no hashes of them"),
+    _refused("--require-build-hashes", why="build requirements are held to the hashes that "
+             "the archive recorded, wherever uv can be held to them"),
     # The Python to install for.
     _passed("--python", "-p", value=True),
     _passed("--python-platform", value=True),
@@ -240,15 +241,19 @@ class SyncFlags:
     names_paths: bool = False
 
 
-def _leaves_some(one: Given) -> bool:
+def _leaves_some(flag: str) -> bool:
     """Whether a flag may keep uv from installing all that is selected: unknown ones may."""
-    return one.flag is None or one.name.startswith(("--no-install-", "--only-install-"))
+    return flag not in _BY_NAME or flag.startswith(("--no-install-", "--only-install-"))
 
 
-def parse_flags(arguments: Sequence[str]) -> SyncFlags:
-    """Take the flags of `uv sync` apart. Raises `RequestError` for those that are refused.
+def parse_flags(
+    arguments: Sequence[str], environment: Mapping[str, str] = MappingProxyType({})
+) -> SyncFlags:
+    """Take the flags of `uv sync` apart, and the variables that mean what some of them mean.
 
-    Flags that aren't known are passed on as they stand.
+    Flags that aren't known are passed on as they stand. Raises `RequestError` for those that are
+    refused. Variables that mean what a refused flag means have no effect: they may be meant for
+    another command.
     """
     given = tuple(_given(arguments))
     refused = [one for one in given if _is_refused(one)]
@@ -261,10 +266,51 @@ def parse_flags(arguments: Sequence[str]) -> SyncFlags:
         passed=tuple(t for one in given for t in one.text if _fate(one) is Fate.PASSED),
         output=tuple(t for one in given for t in one.text if _fate(one) is Fate.OUTPUT),
         selecting=tuple(t for one in given for t in one.text if one.name in _SELECTING),
-        leaves_some=any(_leaves_some(one) for one in given),
+        leaves_some=any(_leaves_some(one.name) for one in given),
     )
     for one in given:
         flags = _interpreted(flags, one)
+    return _with_variables(flags, environment)
+
+
+# Of these uv gets the flag. It doesn't name them in its help.
+_GIVEN_AS_FLAGS: Mapping[str, str] = {
+    "UV_ONLY_INSTALL_PROJECT": "--only-install-project",
+    "UV_ONLY_INSTALL_WORKSPACE": "--only-install-workspace",
+    "UV_ONLY_INSTALL_LOCAL": "--only-install-local",
+    "UV_NO_INSTALLER_METADATA": "--no-installer-metadata",
+}
+#: Environment variables that uv isn't given, and that mean here what the flag means.
+INTERPRETED_VARIABLES: Mapping[str, str] = {
+    "UV_PROJECT": "--project",
+    "UV_WORKING_DIR": "--directory",
+    "UV_LOCKED": "--locked",
+    "UV_FROZEN": "--frozen",
+    **_GIVEN_AS_FLAGS,
+}
+
+
+def _with_variables(flags: SyncFlags, environment: Mapping[str, str]) -> SyncFlags:
+    """Add what variables say where flags say nothing. Raises `RequestError`, as uv does."""
+    project, directory = environment.get("UV_PROJECT"), environment.get("UV_WORKING_DIR")
+    more = [flag for name, flag in _GIVEN_AS_FLAGS.items() if _is_on(environment, name)]
+    if flags.script is not None:
+        # As without this program: uv heeds them for projects only.
+        more = [flag for flag in more if not _leaves_some(flag)]
+    flags = replace(
+        flags,
+        passed=(*flags.passed, *more),
+        leaves_some=flags.leaves_some or any(_leaves_some(flag) for flag in more),
+        project=flags.project or (Path(project) if project else None),
+        directory=flags.directory or (Path(directory) if directory else None),
+        locked=flags.locked or _is_on(environment, "UV_LOCKED"),
+        frozen=flags.frozen or _is_on(environment, "UV_FROZEN"),
+    )
+    if flags.locked and flags.frozen:
+        raise RequestError(
+            "`--locked` and `--frozen` exclude each other",
+            hint="`UV_LOCKED` and `UV_FROZEN` mean the same as these flags",
+        )
     return flags
 
 

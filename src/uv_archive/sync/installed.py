@@ -17,6 +17,8 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName, canonicalize_name
 
+from uv_archive.lock.model import GitSource, UrlSource
+
 _DIRECT_URL = "direct_url.json"
 # When uv took the file of a local distribution. It writes none for one from a URL.
 _UV_CACHE = "uv_cache.json"
@@ -24,10 +26,31 @@ _UV_CACHE = "uv_cache.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DirectUrl:
-    """What the lock says of a distribution from a direct URL."""
+    """What the lock says of a distribution that isn't from an index. *git* is of a commit."""
 
     url: str
     subdirectory: str | None = None
+    git: Mapping[str, object] | None = None
+
+    @classmethod
+    def of(cls, source: UrlSource | GitSource) -> DirectUrl:
+        url, subdirectory = source.url.exposed, source.subdirectory
+        if isinstance(source, UrlSource):
+            return cls(url=url, subdirectory=subdirectory)
+        git: dict[str, object] = {"vcs": "git", "commit_id": source.commit}
+        if source.reference is not None:
+            git["requested_revision"] = source.reference[1]
+        if source.lfs:
+            git["git_lfs"] = True
+        return cls(url=url, subdirectory=subdirectory, git=git)
+
+    def content(self) -> bytes:
+        """Return `direct_url.json` as uv writes it: no spaces, its order of keys."""
+        kind = {"archive_info": {}} if self.git is None else {"vcs_info": self.git}
+        written: dict[str, object] = {"url": self.url, **kind}
+        if self.subdirectory is not None:
+            written["subdirectory"] = self.subdirectory
+        return json.dumps(written, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def installed(environment: Path) -> Mapping[NormalizedName, Path]:
@@ -60,11 +83,7 @@ def _restore(directory: Path, locked: DirectUrl) -> None:
     path = directory / _DIRECT_URL
     if not path.is_file():
         return
-    # uv's own writing: no spaces, its order of keys.
-    written: dict[str, object] = {"url": locked.url, "archive_info": {}}
-    if locked.subdirectory is not None:
-        written["subdirectory"] = locked.subdirectory
-    content = json.dumps(written, separators=(",", ":"), ensure_ascii=False).encode()
+    content = locked.content()
     if path.read_bytes() != content:
         _write(path, content)
     with suppress(FileNotFoundError):

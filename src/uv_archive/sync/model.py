@@ -61,6 +61,9 @@ class SyncReporter:
     def warning(self, message: str, hint: str) -> None:
         """Called with what somebody who relies on the result should know."""
 
+    def waiting(self, message: str) -> None:
+        """Called where another sync of the environment is waited for, or can't be."""
+
     def interrupted(self) -> None:
         """Called where an earlier sync was stopped before its end."""
 

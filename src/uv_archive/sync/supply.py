@@ -13,6 +13,7 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName
 
+from uv_archive.archive.built import BuiltWheel, built_wheels, source_key
 from uv_archive.archive.disk import read_plain
 from uv_archive.archive.layout import MANIFEST, ArchivePath, place
 from uv_archive.archive.manifest import (
@@ -25,9 +26,10 @@ from uv_archive.archive.manifest import (
 )
 from uv_archive.digest import Digest
 from uv_archive.errors import ArchiveError, DamagedArchiveError, LockError, RequestError
-from uv_archive.lock.model import Distribution, Lock, Package
+from uv_archive.lock.model import Distribution, GitSource, Lock, Package, UrlSource
 from uv_archive.owner import Owner, lock_of
 from uv_archive.sync.model import SyncReporter, SyncRequest
+from uv_archive.target import Target
 
 _DEFAULT_ARCHIVE = Path("dist", "dependencies")
 _CHUNK = 1024 * 1024
@@ -36,19 +38,27 @@ _MOST_NAMED = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supplied:
-    """A file, its absolute path, what its bytes have to be, and whether the lock says so."""
+    """A file, its absolute path, what its bytes have to be, and whether the lock says so.
+
+    *weak* is what the lock says where that is worth little: it has to agree as well.
+    """
 
     name: str
     path: Path
     digest: Digest
     locked: bool
+    weak: Digest | None = None
+
+    @property
+    def digests(self) -> Sequence[Digest]:
+        return (self.digest,) if self.weak is None else (self.digest, self.weak)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supply:
     """What an archive has of the lock at hand.
 
-    *build_requirements* has files by name, *built* has wheels by the sha256 of their sdist. With
+    *build_requirements* has files by name, *built* has wheels by what they were built from. With
     a *contradiction* the archive is of another state of the lock, in which the *differing*
     packages aren't the same, and mustn't be installed from.
     """
@@ -56,8 +66,9 @@ class Supply:
     directory: Path
     manifest: Manifest
     places: Mapping[Distribution, ArchivePath]
+    digests: Mapping[ArchivePath, Digest | None]
     build_requirements: Mapping[NormalizedName, Sequence[Supplied]]
-    built: Mapping[str, Sequence[Supplied]]
+    built: Mapping[tuple[str | None, ...], Sequence[tuple[BuiltWheel, Supplied]]]
     contradiction: ArchiveError | None = None
     differing: frozenset[str] = frozenset()
 
@@ -72,10 +83,41 @@ class Supply:
             return None
         return _supplied(self.directory, path, entry, distribution.digest)
 
-    def built_wheels(self, package: Package) -> Sequence[Supplied]:
-        """Return the wheels that were built from the sdist of *package*."""
-        sdist = self.of(package.sdist) if package.sdist and self.built else None
-        return self.built.get(sdist.digest.hex, ()) if sdist else ()
+    def is_as_locked(self, distribution: Distribution) -> bool:
+        """Whether the archive recorded the bytes that the lock names, as far as that tells."""
+        entry = self.manifest.files.get(self.places[distribution])
+        return entry is not None and not _is_another(entry, distribution.digest)
+
+    def recorded(self, path: ArchivePath) -> Supplied:
+        """Return a file that the manifest has, such as one that something is built with."""
+        return _supplied(self.directory, path, self.manifest.files[path], self.digests.get(path))
+
+    def built_wheels(self, package: Package, target: Target) -> Sequence[Supplied]:
+        """Return the wheels that were built from what *package* is, and that *target* can use."""
+        key = self._source_key(package) if self.built else None
+        return [
+            supplied
+            for wheel, supplied in (self.built.get(key, ()) if key else ())
+            if wheel.filename.name == package.name and wheel.serves(target)
+        ]
+
+    def _source_key(self, package: Package) -> tuple[str | None, ...] | None:
+        match package.source:
+            case GitSource(commit=commit, subdirectory=subdirectory, path=None):
+                return source_key(BuiltFrom(commit=commit, subdirectory=subdirectory))
+            case UrlSource(subdirectory=inside):
+                subdirectory = inside
+            case _:
+                subdirectory = None
+        digest = self._sha256(package.sdist) if package.sdist else None
+        return source_key(BuiltFrom(sha256=digest, subdirectory=subdirectory)) if digest else None
+
+    def _sha256(self, distribution: Distribution) -> str | None:
+        """Return what the archive calls a file by, which needn't be in it any more."""
+        entry, digest = self.manifest.files.get(self.places[distribution]), distribution.digest
+        if digest is not None and digest.algorithm == "sha256":
+            return digest.hex
+        return entry.sha256 if entry else None
 
 
 def archive_directory(request: SyncRequest, root: Path) -> Path:
@@ -138,18 +180,20 @@ def open_supply(
     places = place(lock)
     digests = {path: distribution.digest for distribution, path in places.items()}
     requirements: defaultdict[NormalizedName, list[Supplied]] = defaultdict(list)
-    built: defaultdict[str, list[Supplied]] = defaultdict(list)
+    built: defaultdict[tuple[str | None, ...], list[tuple[BuiltWheel, Supplied]]]
+    built = defaultdict(list)
     for path, (entry, origin) in sorted(manifest.distributions.items()):
         supplied = _supplied(directory, path, entry, digests.get(path))
         if any(isinstance(why, BuildRequirement) for why in origin.why):
             requirements[origin.name].append(supplied)
-        for why in origin.why:
-            if isinstance(why, BuiltFrom):
-                built[why.sha256].append(supplied)
+    for wheel in built_wheels(manifest.files):
+        supplied = _supplied(directory, wheel.path, wheel.entry, None)
+        built[source_key(wheel.why)].append((wheel, supplied))
     return Supply(
         directory=directory,
         manifest=manifest,
         places=places,
+        digests=digests,
         build_requirements=requirements,
         built=built,
         contradiction=contradiction,
@@ -169,6 +213,7 @@ def _supplied(directory: Path, path: ArchivePath, entry: Entry, digest: Digest |
         path=directory / path,
         digest=digest if digest and locked else Digest("sha256", entry.sha256),
         locked=locked,
+        weak=None if locked else digest,
     )
 
 
@@ -249,11 +294,14 @@ def damaged(files: Sequence[Supplied]) -> Sequence[Supplied]:
 
 def _is_right(supplied: Supplied) -> bool:
     try:
-        with supplied.path.open("rb", buffering=0) as file:
-            found = hashlib.file_digest(file, supplied.digest.hasher)
+        return all(_has(supplied.path, digest) for digest in supplied.digests)
     except OSError:
         return False
-    return found.hexdigest() == supplied.digest.hex
+
+
+def _has(path: Path, digest: Digest) -> bool:
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, digest.hasher).hexdigest() == digest.hex
 
 
 def copy_verified(supplied: Supplied, directory: Path) -> bool:
@@ -263,13 +311,15 @@ def copy_verified(supplied: Supplied, directory: Path) -> bool:
     place afterwards. Neither links nor write access to the archive are needed. Raises
     `OSError` where the copy can't be written.
     """
-    hasher = supplied.digest.hasher()
+    hashers = [digest.hasher() for digest in supplied.digests]
     try:
         source = supplied.path.open("rb")
     except OSError:
         return False
     with source, (directory / supplied.name).open("wb") as copy:
         while chunk := source.read(_CHUNK):
-            hasher.update(chunk)
+            for hasher in hashers:
+                hasher.update(chunk)
             copy.write(chunk)
-    return hasher.hexdigest() == supplied.digest.hex
+    expected = [digest.hex for digest in supplied.digests]
+    return [hasher.hexdigest() for hasher in hashers] == expected

@@ -9,24 +9,23 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
 from uv_archive.archive.disk import read_plain, storing, sync_directory, sync_file
-from uv_archive.errors import ArchiveError
+from uv_archive.archive.exclusive import exclusive
+from uv_archive.archive.locking import hold, is_held
+from uv_archive.errors import ArchiveError, StorageError
 from uv_archive.sync.whole import directories, dist_infos, named_by, without_record
 
-if sys.platform != "win32":
-    import fcntl
-
 _SUFFIX = ".mark"
+_LOCK = "lock"
+_IGNORED = ".gitignore"
 _LARGEST = 16 * 1024 * 1024
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _TEXT = """\
@@ -98,19 +97,38 @@ class Marks:
             _remove_empty(directory)
 
     def _write(self, directory: Path, content: bytes) -> None:
-        directory.mkdir(exist_ok=True)
-        # git would show what is new in a working tree, and some versions are made from that.
-        (directory / ".gitignore").write_text("*\n")
+        _make(directory)
         # What is there of it before it is complete says enough: nothing has been changed then.
         descriptor, path = tempfile.mkstemp(suffix=_SUFFIX, dir=directory)
         file = self._held.enter_context(os.fdopen(descriptor, "wb"))
-        _hold(file)
+        with suppress(OSError):
+            hold(descriptor)
         self._own.append(Path(path))
         file.write(content)
         file.flush()
         sync_file(descriptor)
         sync_directory(directory)
         sync_directory(directory.parent)
+
+
+@contextmanager
+def alone(environment: Path, *, notify: Callable[[str], None]) -> Iterator[None]:
+    """Keep other syncs from *environment*; *notify* is told of one that is waited for.
+
+    Where nothing can be written, there is nothing to keep them from. What is left is removed but
+    for marks. Raises `ArchiveError`.
+    """
+    with ExitStack() as held:
+        for directory in (_beside(environment), _inside(environment)):
+            if not directory.parent.is_dir():
+                continue
+            held.callback(_remove_empty, directory)
+            with suppress(StorageError):
+                held.enter_context(exclusive(directory / _LOCK, notify=notify))
+                with suppress(OSError):
+                    _make(directory)
+                break
+        yield
 
 
 @contextmanager
@@ -148,7 +166,7 @@ def _inside(environment: Path) -> Path:
 def _left(environment: Path) -> Iterator[Mark]:
     for directory in (_beside(environment), _inside(environment)):
         for path in sorted(directory.glob(f"*{_SUFFIX}")):
-            if not _is_held(path):
+            if not is_held(path):
                 yield _read(path)
 
 
@@ -173,26 +191,15 @@ def _remove(paths: Iterable[Path]) -> None:
             path.unlink()
 
 
+def _make(directory: Path) -> None:
+    directory.mkdir(exist_ok=True)
+    # git would show what is new in a working tree, and some versions are made from that.
+    (directory / _IGNORED).write_text("*\n")
+
+
 def _remove_empty(directory: Path) -> None:
     with suppress(OSError):
-        if {entry.name for entry in directory.iterdir()} <= {".gitignore"}:
-            (directory / ".gitignore").unlink(missing_ok=True)
+        names = {entry.name for entry in directory.iterdir()}
+        if names <= {_IGNORED}:
+            _remove([directory / _IGNORED])
             directory.rmdir()
-
-
-def _hold(file: IO[bytes]) -> None:
-    """Lock a mark for as long as this process lives, where the file system can."""
-    if sys.platform != "win32":
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _is_held(path: Path) -> bool:
-    if sys.platform == "win32":
-        return False  # a file that somebody has open can't be removed there
-    with suppress(OSError), path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -10,11 +10,9 @@ and, where a check is thorough, what is in it.
 from __future__ import annotations
 
 import base64
-import configparser
 import hashlib
 import os
 import posixpath
-import re
 import stat
 import sys
 import zipfile
@@ -27,18 +25,10 @@ from pathlib import Path
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from uv_archive.sync.glance import is_installers, is_plainly_whole, is_program, scripts
 from uv_archive.sync.record import Row, read_record, record_of_wheel
 
-# Written by installers; what a wheel has in their place counts for nothing.
-_INSTALLERS_OWN = frozenset(
-    {
-        *("RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED"),
-        *("direct_url.json", "uv_cache.json", "uv_build.json"),
-    }
-)
 _CHUNK = 1024 * 1024
-# uv takes this script of a wheel of pip for one of another Python, and makes its own.
-_VERSIONED_PIP = re.compile(r"pip3\.\d+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,12 +113,14 @@ class _Look:
     def fault(self, expected: Expected) -> str | None:
         """Return the first thing that is wrong with a distribution, or `None`."""
         every = self.dist_infos.get(expected.name, ())
-        these = [info for info in every if _has_version(info, expected.version)]
+        these = [info for info in every if has_version(info, expected.version)]
         if not these:
             return "it isn't installed" if expected.required else None
         if len(every) > 1:
             return "it is there more than once"
         info = these[0]
+        if expected.wheel and not self.thorough and is_plainly_whole(info, expected.wheel):
+            return None
         own = self._own(info)
         if own is None:
             return f"`{info.name}/RECORD` can't be read"
@@ -161,9 +153,9 @@ class _Look:
         if f"{info.name}/entry_points.txt" not in own:
             return None
         recorded = {path.rpartition("/")[2]: path for path in own if path.startswith("../")}
-        for script in _scripts(info / "entry_points.txt"):
+        for script in scripts(info):
             path = recorded.get(script) or recorded.get(f"{script}.exe")
-            if path is None or not _is_program(f"{info.parent}/{path}"):
+            if path is None or not is_program(f"{info.parent}/{path}"):
                 return f"the script `{script}` isn't there"
         return None
 
@@ -211,15 +203,16 @@ class _Look:
         packed: set[str] = set()
         outside = _outside(own)
         for member in members.infolist():
-            path = posixpath.normpath(member.filename).lstrip("/")
-            if member.is_dir() or _is_installers(path):
+            path = posixpath.normpath(member.filename)
+            # "Skipping unsafe file name" (uv): absolute, or above where it is unpacked.
+            if member.is_dir() or is_installers(path) or path.startswith(("/", "../")):
                 continue
             row = _row_of(own, outside, path, info)
             if row is not None:
                 packed.add(row.path)
             if _is_script(path):
                 # Rewritten, or not there because an entry point has its name.
-                ok = row is None or _is_program(f"{info.parent}/{row.path}")
+                ok = row is None or is_program(f"{info.parent}/{row.path}")
             else:
                 ok = row is not None and self._is_like(f"{info.parent}/{row.path}", members, member)
             if not ok and not (row and self._is_anothers(row.path, info)):
@@ -253,10 +246,6 @@ def _size(path: str) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def _is_program(path: str) -> bool:
-    return _size(path) is not None and (os.name == "nt" or os.access(path, os.X_OK))
-
-
 def _agrees(own: Mapping[str, Row], lines: frozenset[bytes], wheel: Path, info: Path) -> bool:
     """Whether every row of the wheel's RECORD is in the environment's, but for what is rewritten.
 
@@ -271,7 +260,7 @@ def _agrees(own: Mapping[str, Row], lines: frozenset[bytes], wheel: Path, info: 
     outside = _outside(own)
     for row in rows:
         found = own.get(row.path)
-        if found == row or _is_installers(row.path):
+        if found == row or is_installers(row.path):
             continue
         found = found or _row_of(own, outside, row.path, info)
         if found is None or (
@@ -313,37 +302,18 @@ def _row_of(
     return next((row for row in named if row.path.endswith(ends)), None)
 
 
-def _is_installers(path: str) -> bool:
-    top, _, name = path.partition("/")
-    return name in _INSTALLERS_OWN and top.endswith(".dist-info")
-
-
 def _is_script(path: str) -> bool:
     return ".data/scripts/" in path
 
 
-def _has_version(info: Path, version: Version | None) -> bool:
+def has_version(info: Path, version: Version | None) -> bool:
+    """Whether a `.dist-info` directory is of *version*, if that is known."""
     if version is None:
         return True
     try:
         return Version(info.name.removesuffix(".dist-info").rpartition("-")[2]) == version
     except InvalidVersion:
         return False
-
-
-def _scripts(path: Path) -> Iterator[str]:
-    """Yield the names of the scripts that an `entry_points.txt` asks for."""
-    parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]  # names keep their case
-    try:
-        parser.read_string(path.read_text("utf-8"))
-    except (OSError, ValueError, configparser.Error):
-        return
-    for section in ("console_scripts", "gui_scripts"):
-        if parser.has_section(section):
-            for name in parser.options(section):
-                if not _VERSIONED_PIP.fullmatch(name):
-                    yield name
 
 
 def _digest(path: str, like: str) -> str | None:

@@ -1,0 +1,136 @@
+"""Wheels that were built beforehand are installed in place of what they were built from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.distributions import make_sdist, make_wheel, sha256
+from tests.offline_projects import BUILT_BY_UV, FROM_INDEX, INDEX, Offline
+from uv_archive.archive.manifest import BuiltFrom
+from uv_archive.errors import ArchiveError
+
+
+@pytest.fixture
+def offline(tmp_path: Path, uv: Path, no_network: tuple[str, ...]) -> Offline:
+    return Offline(directory=tmp_path, uv=uv, python=Path(sys.executable), prefix=no_network)
+
+
+def project(offline: Offline, more: str = "") -> None:
+    """Write a project that needs `alpha`."""
+    offline.write(
+        "pyproject.toml",
+        """
+        [project]
+        name = "workflow"
+        version = "1.0"
+        requires-python = ">=3.11"
+        dependencies = ["alpha"]
+        """,
+    )
+    with (offline.root / "pyproject.toml").open("a") as file:
+        file.write(more + BUILT_BY_UV + FROM_INDEX)
+    offline.write("src/workflow/__init__.py", "")
+
+
+def built(offline: Offline) -> Path:
+    files = {"alpha.py": "built = 'beforehand'\n"}
+    return make_wheel(offline.directory / "built", "alpha", "1.0", files=files)
+
+
+def digest(path: Path) -> str:
+    return sha256(path).removeprefix("sha256:")
+
+
+def assert_was_built_beforehand(offline: Offline) -> dict[str, object]:
+    """Return what the distribution says of where it is from, if it does."""
+    (site,) = (offline.root / ".venv").glob("lib/*/site-packages")
+    assert (site / "alpha.py").read_text() == "built = 'beforehand'\n"
+    said = offline.plain("sync", "--locked", "--dry-run")
+    assert "Would make no changes" in said.stderr, said.stderr
+    path = site / "alpha-1.0.dist-info" / "direct_url.json"
+    found: dict[str, object] = json.loads(path.read_bytes()) if path.exists() else {}
+    return found
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-build-package", "alpha")], ids=["plain", "no-build"])
+@pytest.mark.parametrize("leave_out", [(), ("alpha-1.0.tar.gz",)], ids=["beside", "instead"])
+def test_of_an_sdist(offline: Offline, leave_out: tuple[str, ...], flags: tuple[str, ...]) -> None:
+    sdist = make_sdist(offline.served, "alpha", "1.0", build_requires=["nowhere"])
+    project(offline)
+    lock = offline.lock()
+    offline.archived(lock, built={built(offline): digest(sdist)}, leave_out=leave_out)
+    result = offline.sync(*flags)
+    assert result.status == 0, offline.shown[-1].stderr
+    assert result.unlocked == 1
+    assert assert_was_built_beforehand(offline) == {}
+    assert offline.sync(*flags).status == 0
+
+
+def test_of_a_direct_url(offline: Offline) -> None:
+    sdist = make_sdist(offline.served / "direct", "alpha", "1.0", build_requires=["nowhere"])
+    url = f"{INDEX}/direct/{sdist.name}"
+    project(offline, f'[tool.uv.sources]\nalpha = {{ url = "{url}" }}\n')
+    offline.archived(offline.lock(), built={built(offline): digest(sdist)})
+    assert offline.sync().status == 0, offline.shown[-1].stderr
+    assert assert_was_built_beforehand(offline) == {"url": url, "archive_info": {}}
+
+
+def test_of_a_subdirectory_of_a_direct_url(offline: Offline) -> None:
+    inner = make_sdist(offline.directory / "inner", "alpha", "1.0")
+    sdist = offline.served / "direct" / "alpha-1.0.tar.gz"
+    with tarfile.open(inner) as old, tarfile.open(sdist, "w:gz") as new:
+        for member in old.getmembers():
+            content = old.extractfile(member)
+            member.name = member.name.replace("alpha-1.0/", "alpha-1.0/inner/")
+            new.addfile(member, content)
+    url = f"{INDEX}/direct/{sdist.name}"
+    project(offline, f'[tool.uv.sources]\nalpha = {{ url = "{url}", subdirectory = "inner" }}\n')
+    why = BuiltFrom(sha256=digest(sdist), subdirectory="inner")
+    offline.archived(offline.lock(), built={built(offline): why})
+    assert offline.sync().status == 0, offline.shown[-1].stderr
+    assert assert_was_built_beforehand(offline) == {
+        "url": url, "archive_info": {}, "subdirectory": "inner",
+    }  # fmt: skip
+
+
+def test_of_a_commit(offline: Offline) -> None:
+    repository = offline.directory / "repository"
+    repository.mkdir()
+    (repository / "pyproject.toml").write_text('[project]\nname="alpha"\nversion="1.0"\n')
+    git = ["git", "-C", str(repository)]
+    user = ("-c", "user.name=x", "-c", "user.email=x@example")
+    for command in (("init", "-q"), ("add", "."), (*user, "commit", "-qm", "one"), ("tag", "v1")):
+        subprocess.run([*git, *command], check=True)
+    said = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    commit = said.stdout.strip()
+    url = "https://git.example/alpha"
+    project(offline, f'[tool.uv.sources]\nalpha = {{ git = "{url}", tag = "v1" }}\n')
+    instead = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{repository}.insteadOf",
+        "GIT_CONFIG_VALUE_0": url,
+    }
+    lock = offline.lock(instead)
+    # There is no bundle, and none is needed.
+    offline.archived(lock, built={built(offline): BuiltFrom(commit=commit)})
+    assert offline.sync().status == 0, offline.shown[-1].stderr
+    assert assert_was_built_beforehand(offline) == {
+        "url": url,
+        "vcs_info": {"vcs": "git", "commit_id": commit, "requested_revision": "v1"},
+    }
+
+
+def test_for_a_newer_libc_is_left_alone(offline: Offline) -> None:
+    sdist = make_sdist(offline.served, "alpha", "1.0")
+    project(offline)
+    why = BuiltFrom(sha256=digest(sdist), python="cp311", platform="manylinux_2_99_x86_64")
+    wheel = make_wheel(offline.directory / "built", "alpha", "1.0", tags="py3-none-linux_x86_64")
+    offline.archived(offline.lock(), built={wheel: why}, leave_out=(sdist.name,))
+    with pytest.raises(ArchiveError, match="lacks 1 of the files"):
+        offline.sync()
