@@ -47,7 +47,16 @@ digests = st.binary(max_size=3).map(lambda data: hashlib.sha256(data).hexdigest(
 whys: st.SearchStrategy[Why] = st.one_of(
     st.just(Locked()),
     st.just(Tool()),
-    st.builds(BuiltFrom, sha256=digests),
+    st.builds(
+        BuiltFrom,
+        sha256=digests,
+        subdirectory=st.none() | texts,
+        by=st.dictionaries(texts, digests, max_size=2).map(lambda d: tuple(sorted(d.items()))),
+        python=st.none() | texts,
+        platform=st.none() | texts,
+    ),
+    st.builds(BuiltFrom, commit=digests),
+    st.builds(BuiltFrom, tree=texts),
     st.builds(
         BuildRequirement,
         of=texts,

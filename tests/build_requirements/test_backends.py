@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -102,6 +103,22 @@ def clauses(additions: Additions) -> str:
             (),
             id="scikit-build-core-without-cmake",
         ),
+        pytest.param(
+            "scikit_build_core.build",
+            """
+            [tool.scikit-build]
+            wheel.cmake = false
+            metadata.version.provider = "scikit_build_core.metadata.setuptools_scm"
+            metadata.readme.provider = "scikit_build_core.metadata.fancy_pypi_readme"
+            [[tool.scikit-build.overrides]]
+            if.platform-system = "darwin"
+            cmake.args = ["-DX=1"]
+            wheel.packages = []
+            """,
+            {},
+            ("setuptools-scm", "hatch-fancy-pypi-readme>=23.2"),
+            id="scikit-build-core-metadata",
+        ),
         pytest.param("uv_build", "", {}, (), id="uv-build"),
     ],
 )
@@ -109,7 +126,7 @@ def test_a_known_backend_adds_what_its_hook_would(
     backend: str | None, pyproject: str, files: Mapping[str, str], requires: tuple[str, ...]
 ) -> None:
     additions = known_additions(system(backend, pyproject, files=files), editable=True)
-    assert additions == Additions(requires=requires)
+    assert replace(additions, by_version=()) == Additions(requires=requires)
 
 
 def test_hatchling_asks_for_editables_only_where_it_installs_editable() -> None:
@@ -146,9 +163,20 @@ def test_hatchling_asks_for_editables_only_where_it_installs_editable() -> None:
             id="dynamic",
         ),
         pytest.param(
-            system("scikit_build_core.build", "[[tool.scikit-build.overrides]]\nif.x = 1"),
+            system(
+                "scikit_build_core.build",
+                '[[tool.scikit-build.overrides]]\nif.x = 1\ncmake.version = ">=4"',
+            ),
             "overrides",
             id="overrides",
+        ),
+        pytest.param(
+            system(
+                "scikit_build_core.build",
+                '[tool.scikit-build.metadata.version]\nprovider = "own"\nprovider-path = "."',
+            ),
+            "`own`",
+            id="metadata",
         ),
         pytest.param(
             system("hatchling.build", "[tool.hatch.build.hooks.custom]"), "`custom`", id="a-hook"
@@ -162,17 +190,60 @@ def test_what_only_the_hook_knows_is_named(asked: BuildSystem, said: str) -> Non
 
 def test_a_comment_about_setup_requires_is_no_reason_to_doubt() -> None:
     asked = system(None, files={"setup.py": "# no setup_requires here\nsetup()\n"})
-    assert known_additions(asked, editable=False) == Additions()
+    additions = known_additions(asked, editable=False)
+    assert (additions.requires, additions.uncertain) == ((), ())
 
 
 @pytest.mark.parametrize(
-    ("module", "version", "added"),
+    ("backend", "editable", "name", "version", "added"),
     [
-        ("setuptools.build_meta", "70.0.0", ("wheel",)),
-        ("setuptools.build_meta", "70.1.0", ()),
-        ("hatchling.build", "60.0", ()),
+        ("setuptools.build_meta", False, "setuptools", "70.0.0", ("wheel",)),
+        ("setuptools.build_meta", False, "setuptools", "70.1.0", ()),
+        ("setuptools.build_meta", False, "other", "1.0", ()),
+        ("hatchling.build", False, "hatchling", "1.0", ()),
+        ("pdm.backend", True, "pdm-backend", "2.3.0", ("editables",)),
+        ("pdm.backend", True, "pdm-backend", "2.4.0", ()),
+        ("pdm.backend", False, "pdm-backend", "2.3.0", ()),
+        (
+            "scikit_build_core.build",
+            False,
+            "scikit-build-core",
+            "0.1.6",
+            ("pathspec", "pyproject-metadata", "distlib"),
+        ),
+        ("scikit_build_core.build", False, "scikit-build-core", "0.9.0", ()),
     ],
 )
-def test_an_old_setuptools_needs_wheel(module: str, version: str, added: tuple[str, ...]) -> None:
-    versions = {canonicalize_name("setuptools"): Version(version)}
-    assert additions_by_version(module, versions) == added
+def test_what_only_some_releases_of_a_backend_ask_for(
+    *, backend: str, editable: bool, name: str, version: str, added: tuple[str, ...]
+) -> None:
+    additions = known_additions(system(backend), editable=editable)
+    versions = {canonicalize_name(name): Version(version)}
+    assert additions_by_version(additions.by_version, versions) == added
+
+
+FLIT = 'project = { name = "a", dynamic = ["version", "description"], dependencies = ["own"] }'
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "module", "requires"),
+    [
+        pytest.param(FLIT, '"""A."""\n__version__ = "1"', (), id="readable"),
+        pytest.param(FLIT, '"""A."""\n__version__ = f()', ("own",), id="computed"),
+        pytest.param(FLIT, '__version__ = "1"', ("own",), id="no-description"),
+        pytest.param(FLIT, '"""A."""\n__version__ = ', ("own",), id="no-python"),
+        pytest.param(FLIT, None, ("own",), id="not-found"),
+        pytest.param(FLIT.replace("dynamic", "x"), None, (), id="not-dynamic"),
+        pytest.param(
+            'tool.flit.metadata = { module = "a", requires = ["own"] }',
+            '"""A."""\n__version__ = f()',
+            ("own",),
+            id="old-metadata",
+        ),
+    ],
+)
+def test_flit_needs_what_a_module_imports_unless_reading_it_does(
+    pyproject: str, module: str | None, requires: tuple[str, ...]
+) -> None:
+    asked = replace(system("flit_core.buildapi", pyproject), module_source=module)
+    assert known_additions(asked, editable=False).requires == requires

@@ -113,6 +113,14 @@ def test_an_sdist_says_what_builds_it(tmp_path: Path, name: str, content: bytes)
     )
 
 
+@pytest.mark.parametrize("place", ["a/__init__.py", "src/a/__init__.py", "a.py", "src/a.py"])
+def test_the_module_is_read_where_flit_reads_it(tmp_path: Path, place: str) -> None:
+    pyproject = PYPROJECT + b'[project]\nname = "a"\ndynamic = ["version"]\n'
+    members = {"a-1.0/pyproject.toml": pyproject, f"a-1.0/{place}": b"__version__ = '1'"}
+    system = read_build_system(saved(tmp_path, packed(members)))
+    assert system.module_source == "__version__ = '1'"
+
+
 def test_of_two_members_of_one_name_the_last_counts(tmp_path: Path) -> None:
     content = packed({"a-1.0/pyproject.toml": b"= no"})[:1024] + packed(MEMBERS)
     assert read_build_system(saved(tmp_path, content)).requires == ("flit_core >=3.4",)

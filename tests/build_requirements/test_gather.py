@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ from packaging.version import Version
 from tests.distributions import make_sdist, make_wheel, sha256
 from uv_archive.build_requirements import (
     BuildSubject,
+    Everywhere,
     Gathered,
     Obtain,
     Question,
@@ -44,6 +45,7 @@ class Gathering(Protocol):
         constraints: Sequence[str] = (),
         requires_python: str = "",
         locked_versions: Mapping[NormalizedName, Sequence[Version]] | None = None,
+        selected_versions: Mapping[tuple[NormalizedName, str], Collection[Version]] | None = None,
         recorded: Record | None = None,
         obtain: Obtain | None = None,
         reporter: Reporter | None = None,
@@ -54,7 +56,7 @@ class Make(Protocol):
     """Makes an sdist with some build requirements."""
 
     def __call__(
-        self, name: str, *requires: str, targets: tuple[Target, ...] | None = (LINUX,)
+        self, name: str, *requires: str, targets: tuple[Target | Everywhere, ...] = (LINUX,)
     ) -> BuildSubject: ...
 
 
@@ -105,6 +107,7 @@ def gathering(found_uv: Uv, project: Path, environment: Mapping[str, str]) -> Ga
         constraints: Sequence[str] = (),
         requires_python: str = "",
         locked_versions: Mapping[NormalizedName, Sequence[Version]] | None = None,
+        selected_versions: Mapping[tuple[NormalizedName, str], Collection[Version]] | None = None,
         recorded: Record | None = None,
         obtain: Obtain | None = None,
         reporter: Reporter | None = None,
@@ -117,6 +120,7 @@ def gathering(found_uv: Uv, project: Path, environment: Mapping[str, str]) -> Ga
             constraints=constraints,
             requires_python=requires_python,
             locked_versions=locked_versions,
+            selected_versions=selected_versions,
             recorded=recorded,
             obtain=obtain,
             reporter=reporter,
@@ -128,7 +132,7 @@ def gathering(found_uv: Uv, project: Path, environment: Mapping[str, str]) -> Ga
 @pytest.fixture
 def subject(tmp_path: Path) -> Make:
     def make(
-        name: str, *requires: str, targets: tuple[Target, ...] | None = (LINUX,)
+        name: str, *requires: str, targets: tuple[Target | Everywhere, ...] = (LINUX,)
     ) -> BuildSubject:
         pyproject = (
             f'[build-system]\nrequires = {list(requires)!r}\nbuild-backend = "flit_core.buildapi"\n'
@@ -159,10 +163,11 @@ def test_static_requirements_are_found_with_what_they_depend_on(
     one, two = gathered.files
     assert (one.filename.text, one.location) == (backend.name, LocalPath(str(backend)))
     assert str(one.digest) == sha256(backend)
-    assert one.reasons == (Reason(of="job==1.0", requested="backend>=1", found="static"),)
-    assert one.targets == (LINUX.label,)
+    static = Reason(of="job==1.0", requested="backend>=1", found="static", targets=(LINUX.label,))
+    assert one.reasons == (static,)
     assert two.filename.text == helper.name
-    assert two.reasons == (Reason(of="job==1.0", requested=None, found="dependency"),)
+    assert two.reasons == (replace(static, requested=None, found="dependency"),)
+    assert gathered.builds == {"job==1.0": (LINUX.label,)}
     assert str(index) not in one.distribution.source
 
 
@@ -190,7 +195,7 @@ def test_a_target_gets_the_wheel_that_uv_takes_there(
     ):
         make_wheel(index, "tool", "1.0", tags=tags)
     gathered = gathering(subject("job", "tool", targets=(LINUX, WINDOWS)))
-    assert {file.filename.text: file.targets for file in gathered.files} == {
+    assert {file.filename.text: file.reasons[0].targets for file in gathered.files} == {
         "tool-1.0-cp311-cp311-manylinux_2_35_x86_64.whl": (LINUX.label,),
         "tool-1.0-cp312-cp312-win_amd64.whl": (WINDOWS.label,),
     }
@@ -239,14 +244,45 @@ def test_all_platforms_get_every_wheel(gathering: Gathering, subject: Make, inde
     ]
     make_wheel(index, "windows-only", "1.0")
     gathered = gathering(
-        subject("job", "tool", "windows-only; sys_platform == 'win32'", targets=None),
+        subject("job", "tool", "windows-only; sys_platform == 'win32'", targets=(Everywhere(),)),
         requires_python=">=3.11",
     )
     assert names(gathered) == [
         *(wheel.name for wheel in wheels),
         "windows_only-1.0-py3-none-any.whl",
     ]
-    assert all(file.targets == () for file in gathered.files)
+    assert {reason.targets for file in gathered.files for reason in file.reasons} == {
+        ("all platforms",)
+    }
+    markers = [file.reasons[0].marker for file in gathered.files]
+    assert markers == [None, None, "sys_platform == 'win32'"]
+
+
+def test_all_platforms_can_be_limited_to_a_python(
+    gathering: Gathering, subject: Make, index: Path
+) -> None:
+    for tags in ("cp311-cp311-win_amd64", "cp312-cp312-win_amd64", "py3-none-any"):
+        make_wheel(index, "tool", "1.0", tags=tags)
+    make_wheel(index, "old", "1.0")
+    build = subject(
+        "job", "tool", "old; python_version < '3.12'", targets=(Everywhere(WINDOWS.python),)
+    )
+    gathered = gathering(build)
+    assert names(gathered) == ["tool-1.0-cp312-cp312-win_amd64.whl", "tool-1.0-py3-none-any.whl"]
+    assert gathered.builds == {"job==1.0": ("3.12 on all platforms",)}
+
+
+def test_each_build_has_the_targets_of_its_own(
+    gathering: Gathering, subject: Make, index: Path
+) -> None:
+    make_wheel(index, "backend", "1.0")
+    one = subject("one", "backend")
+    other = subject("other", "backend", targets=(WINDOWS,))
+    (file,) = gathering(one, other).files
+    assert [(reason.of, reason.targets) for reason in file.reasons] == [
+        ("one==1.0", (LINUX.label,)),
+        ("other==1.0", (WINDOWS.label,)),
+    ]
 
 
 def test_a_minor_version_covers_its_first_and_its_last_patch_release(
@@ -298,6 +334,35 @@ def test_the_project_says_where_files_come_from(
     assert names(gathered) == ["backend-1.0-py3-none-any.whl"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "locked", "said"),
+    [
+        pytest.param("no-build-isolation = true", (), "`backend`", id="all"),
+        pytest.param('no-build-isolation-package = ["Job"]', (), "`backend`", id="by-name"),
+        pytest.param('no-build-isolation-package = ["other"]', (), "", id="another"),
+        pytest.param("no-build-isolation = true", ("backend",), "", id="locked"),
+    ],
+)
+def test_what_a_build_without_isolation_has_to_find_is_said(
+    *,
+    gathering: Gathering,
+    subject: Make,
+    index: Path,
+    project: Path,
+    settings: str,
+    locked: Sequence[str],
+    said: str,
+) -> None:
+    make_wheel(index, "backend", "1.0")
+    (project / "pyproject.toml").write_text(f"[tool.uv]\n{settings}\n")
+    versions = {canonicalize_name(name): [Version("1.0")] for name in locked}
+    gathered = gathering(subject("job", "backend"), locked_versions=versions)
+    assert len(gathered.files) == 1
+    doubts = [doubt.message for doubt in gathered.uncertain]
+    assert len(doubts) == bool(said)
+    assert all("without isolation" in doubt and said in doubt for doubt in doubts)
+
+
 def test_the_project_may_add_build_requirements(
     gathering: Gathering, subject: Make, index: Path, project: Path
 ) -> None:
@@ -315,6 +380,29 @@ def test_the_project_may_add_build_requirements(
     gathered = gathering(subject("job"), locked_versions=locked)
     assert names(gathered) == ["extra-1.0-py3-none-any.whl", "torch-2.0-py3-none-any.whl"]
     assert {reason.found for file in gathered.files for reason in file.reasons} == {"setting"}
+
+
+def test_a_runtime_version_is_that_of_the_target(
+    *, gathering: Gathering, subject: Make, index: Path, project: Path
+) -> None:
+    for version in ("1.0", "2.0", "3.0"):
+        make_wheel(index, "torch", version)
+    (project / "pyproject.toml").write_text(
+        "[tool.uv.extra-build-dependencies]\n"
+        'job = [{ requirement = "torch", match-runtime = true }]\n'
+    )
+    torch = canonicalize_name("torch")
+    gathered = gathering(
+        subject("job", targets=(LINUX, WINDOWS)),
+        locked_versions={torch: [Version("1.0"), Version("2.0")]},
+        selected_versions={(torch, LINUX.label): {Version("2.0")}},
+    )
+    assert [(file.filename.text, file.reasons[0].targets) for file in gathered.files] == [
+        ("torch-2.0-py3-none-any.whl", (LINUX.label,)),
+        ("torch-3.0-py3-none-any.whl", (WINDOWS.label,)),
+    ]
+    (doubt,) = gathered.uncertain
+    assert "2 versions of `torch`" in doubt.message
 
 
 def test_what_the_table_adds_is_found_too(
@@ -347,10 +435,23 @@ def test_an_old_setuptools_brings_wheel(gathering: Gathering, index: Path, tmp_p
     build = BuildSubject(
         label="old==1.0", name=canonicalize_name("old"), where=sdist, targets=(LINUX,)
     )
-    assert names(gathering(build)) == ["setuptools-80.0-py3-none-any.whl"]
     gathered = gathering(build, constraints=["setuptools<70"])
     assert names(gathered) == ["setuptools-60.0-py3-none-any.whl", "wheel-0.45.1-py3-none-any.whl"]
     assert gathered.files[1].reasons[0].found == "table"
+
+
+def test_wheel_comes_along_for_old_pips_where_there_is_one(
+    gathering: Gathering, index: Path, tmp_path: Path
+) -> None:
+    make_wheel(index, "setuptools", "80.0")
+    sdist = make_sdist(tmp_path, "old", "1.0", style="legacy")
+    build = BuildSubject(
+        label="old==1.0", name=canonicalize_name("old"), where=sdist, targets=(LINUX,)
+    )
+    gathered = gathering(build)
+    assert (names(gathered), gathered.failures) == (["setuptools-80.0-py3-none-any.whl"], ())
+    make_wheel(index, "wheel", "0.45.1")
+    assert names(gathering(build))[1:] == ["wheel-0.45.1-py3-none-any.whl"]
 
 
 def test_equal_sets_are_resolved_once(gathering: Gathering, subject: Make, index: Path) -> None:
@@ -572,7 +673,7 @@ def test_nothing_to_build_needs_nothing(gathering: Gathering) -> None:
 
 def test_the_key_of_a_question_is_the_same_everywhere() -> None:
     question = Question(
-        requirements=("a", "b"), constraints=(), target=None, requires_python=">=3.11"
+        requirements=("a", "b"), constraints=(), target=Everywhere(), requires_python=">=3.11"
     )
-    assert question.key == "7ba982dedd6f9fb402c838a98ce040855b3cf2d80a8215f106434ddbdda18093"
+    assert question.key == "cda3fd70e4abdf4ef1b2a5ad5c8b5fd5b5f69caf5c74192dafbd3d73ad2aacdb"
     assert question.key != replace(question, target=LINUX).key

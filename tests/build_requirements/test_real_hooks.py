@@ -1,4 +1,7 @@
-"""The table of backends against the hooks of their current releases, called as uv calls them."""
+"""The table of backends against the hooks of their releases, run as `--run-hooks` runs them.
+
+`UV_ARCHIVE_BACKENDS=all` takes older releases as well.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,21 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import Version
 
-from uv_archive.build_requirements import known_additions, read_build_system
+from uv_archive.build.hooks import HooksAsker, hooks_asker
+from uv_archive.build_requirements import BuildSubject, known_additions, read_build_system
+from uv_archive.build_requirements.backends import additions_by_version
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
+# Read here because the tests don't see variables of uv's.
+ALL = os.environ.get("UV_ARCHIVE_BACKENDS") == "all"
 PROJECT = '[project]\nname = "sample"\nversion = "1.0"\n'
+# What a hook asks for to download a toolchain with, which is no use behind the gap.
+TOOLCHAINS = ("puccinialin",)
 PACKAGE = {"src/sample/__init__.py": '"""A sample."""\n__version__ = "1.0"\n'}
-
-# Source: uv's `get_requires_for_build_{wheel,editable}` script.
-CALL = """
-import importlib, json, sys
-_, module, kind, answer = sys.argv  # setuptools changes it
-backend = importlib.import_module(module)
-hook = getattr(backend, f"get_requires_for_build_{kind}", None)
-requires = hook({}) if hook else []
-with open(answer, "w") as file:
-    json.dump(list(requires), file)
-"""
 
 
 def pyproject(requires: str, backend: str, more: str = "", project: str = PROJECT) -> str:
@@ -37,7 +36,69 @@ def pyproject(requires: str, backend: str, more: str = "", project: str = PROJEC
     return f'[build-system]\nrequires = [{listed}]\nbuild-backend = "{backend}"\n{project}{more}'
 
 
+OLD_FLIT = (
+    '[tool.flit.metadata]\nmodule = "sample"\nauthor = "me"\nauthor-email = "me@mail.example"\n'
+    'requires = ["own"]\n'
+)
+OLD_POETRY = '[tool.poetry]\nname = "sample"\nversion = "1.0"\ndescription = ""\nauthors = []\n'
+DYNAMIC = (
+    '[project]\nname = "sample"\ndynamic = ["version", "description"]\ndependencies = ["own"]\n'
+)
+COMPUTED = {"src/sample/__init__.py": '"""A sample."""\n__version__ = ".".join("10")\n'}
+CMAKE = {"CMakeLists.txt": "cmake_minimum_required(VERSION 3.20...4.0)\nproject(sample)\n"}
+
+
+def simple(requires: str, backend: str, project: str = PROJECT) -> Mapping[str, str]:
+    files = {"meson.build": "project('sample')\n", **CMAKE, **PACKAGE}
+    return {"pyproject.toml": pyproject(requires, backend, project=project), **files}
+
+
+# Releases on both sides of a change of what hooks ask for, and some between.
+RELEASES = [
+    *(("hatchling", v, "hatchling.build") for v in ("1.12.2", "1.21.1", "1.22.0", "1.27.0")),
+    *(("pdm-backend", v, "pdm.backend") for v in ("2.1.8", "2.3.0", "2.4.0")),
+    *(("meson-python", v, "mesonpy") for v in ("0.12.1", "0.13.2", "0.15.0", "0.18.0")),
+    *(
+        ("scikit-build-core", v, "scikit_build_core.build")
+        for v in ("0.1.6", "0.2.0", "0.8.2", "0.9.0", "0.10.7", "0.11.6")
+    ),
+    *(("setuptools", v, "setuptools.build_meta") for v in ("56.0.0", "65.0.0", "70.0.0", "70.1.0")),
+    *(("maturin", v, "maturin") for v in ("0.14.17", "1.5.1")),
+]
+OLDER = [
+    *(
+        pytest.param(simple(f"{name}=={version}", backend), id=f"{name}-{version}")
+        for name, version, backend in RELEASES
+    ),
+    pytest.param(simple("flit_core==2.3.0", "flit_core.buildapi", OLD_FLIT), id="flit-core-2.3.0"),
+    pytest.param(simple("flit_core==3.2.0", "flit_core.buildapi", OLD_FLIT), id="flit-core-3.2.0"),
+    pytest.param(
+        {**simple("flit_core", "flit_core.buildapi", DYNAMIC), **COMPUTED}, id="flit-core-imports"
+    ),
+    pytest.param(
+        {**simple("flit_core==3.0.0", "flit_core.buildapi", OLD_FLIT), **COMPUTED},
+        id="flit-core-3.0.0-imports",
+    ),
+    pytest.param(simple("flit", "flit.buildapi", DYNAMIC), id="flit"),
+    pytest.param(
+        simple("poetry-core==1.0.8", "poetry.core.masonry.api", OLD_POETRY), id="poetry-core-1.0.8"
+    ),
+    pytest.param(simple("poetry<2", "poetry.masonry.api", OLD_POETRY), id="poetry"),
+    pytest.param(
+        simple(
+            "poetry-core poetry-dynamic-versioning",
+            "poetry_dynamic_versioning.backend",
+            OLD_POETRY,
+        ),
+        id="poetry-dynamic-versioning",
+    ),
+    pytest.param(simple("pdm-pep517", "pdm.pep517.api"), id="pdm-pep517"),
+    pytest.param(simple("sip", "sipbuild.api"), id="sip"),
+    pytest.param(simple("setuptools setuptools-scm", "setuptools.build_meta"), id="setuptools-scm"),
+    pytest.param(simple("setuptools cython", "setuptools.build_meta"), id="cython"),
+]
 CASES = [
+    *(OLDER if ALL else OLDER[-1:]),
     pytest.param(
         {"pyproject.toml": pyproject("hatchling", "hatchling.build"), **PACKAGE}, id="hatchling"
     ),
@@ -88,10 +149,6 @@ CASES = [
             **PACKAGE,
         },
         id="setuptools-setup-cfg-in-a-line",
-    ),
-    pytest.param(
-        {"pyproject.toml": pyproject("setuptools<70.1", "setuptools.build_meta"), **PACKAGE},
-        id="setuptools-old",
     ),
     pytest.param(
         {
@@ -163,6 +220,22 @@ CASES = [
         },
         id="scikit-build-core-without-cmake",
     ),
+    pytest.param(
+        {
+            "pyproject.toml": pyproject(
+                "scikit-build-core",
+                "scikit_build_core.build",
+                "[tool.scikit-build.metadata]\n"
+                'version.provider = "scikit_build_core.metadata.setuptools_scm"\n'
+                'readme.provider = "scikit_build_core.metadata.fancy_pypi_readme"\n'
+                'description.provider = "scikit_build_core.metadata.regex"\n',
+                project='[project]\nname = "sample"\n'
+                'dynamic = ["version", "readme", "description"]\n',
+            ),
+            **CMAKE,
+        },
+        id="scikit-build-core-metadata",
+    ),
     pytest.param({"pyproject.toml": pyproject("uv_build", "uv_build"), **PACKAGE}, id="uv-build"),
     pytest.param(
         {
@@ -186,41 +259,53 @@ def by_name(texts: list[str] | tuple[str, ...]) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def asker() -> HooksAsker:
+    return hooks_asker(os.environ)
+
+
+def written(directory: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return directory
+
+
 @pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
 @pytest.mark.parametrize("files", CASES)
 def test_the_table_says_what_the_hook_says(
-    uv: Path, tmp_path: Path, files: Mapping[str, str], *, editable: bool
+    uv: Path, tmp_path: Path, asker: HooksAsker, files: Mapping[str, str], *, editable: bool
 ) -> None:
-    source = tmp_path / "source"
-    for name, text in files.items():
-        path = source / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    source = written(tmp_path / "source", files)
     system = read_build_system(source)
-    environment = tmp_path / "environment"
-    subprocess.run([uv, "venv", "-q", "-p", sys.executable, environment], check=True)
-    install = [str(uv), "pip", "install", "-q", "-p", str(environment), *system.requires]
-    subprocess.run(install, check=True)
-    scripts = environment / ("Scripts" if os.name == "nt" else "bin")
-    answer = tmp_path / "answer"
-    subprocess.run(
-        [
-            scripts / "python",
-            *("-c", CALL, system.module, "editable" if editable else "wheel", answer),
-        ],
-        cwd=source,
-        # The programs of this machine would spare the hook its question.
-        env={"PATH": str(scripts), "HOME": str(tmp_path)},
-        check=True,
+    versions: dict[NormalizedName, Version] = {}
+
+    def make_environment(directory: Path) -> Path:
+        subprocess.run([uv, "venv", "-q", "-p", sys.executable, directory], check=True)
+        install = [str(uv), "pip", "install", "-q", "-p", str(directory), *system.requires]
+        subprocess.run(install, check=True)
+        command = [str(uv), "pip", "list", "--format", "json", "-p", str(directory)]
+        listed = subprocess.run(command, check=True, capture_output=True)
+        for each in json.loads(listed.stdout):
+            versions[canonicalize_name(each["name"])] = Version(each["version"])
+        return directory / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    subject = BuildSubject(
+        label="sample", name=canonicalize_name("sample"), where=source, editable=editable
     )
-    hook = by_name(json.loads(answer.read_text()))
-    hook.pop("puccinialin", None)  # downloads a Rust toolchain
-    if "setuptools<70.1" in system.requires:
-        assert hook == {"wheel": ""}  # known by its version, not by its name
-        return
-    table = by_name(known_additions(system, editable=editable).requires)
-    print(f"{system.module}: hook {hook}, table {table}")
-    # cmake's bound is in `CMakeLists.txt`; the table leaves it to the highest version.
+    said = asker(subject, system, config_settings={}, make_environment=make_environment)
+    hook = by_name(said)
+    additions = known_additions(system, editable=editable)
+    added = additions_by_version(additions.by_version, versions)
+    table = by_name((*additions.requires, *added))
+    print(f"{', '.join(system.requires)}: hook {hook}, table {table}")
+    for name in TOOLCHAINS:
+        hook.pop(name, None)
+    # The lowest version is in `CMakeLists.txt`, or used to be set by the backend; the table leaves
+    # it to the highest one.
     if table.get("cmake") == "":
         hook["cmake"] = ""
+    if "editables" in versions:  # which an older hatchling depends on, and asks for no more
+        table.pop("editables", None)
     assert table == hook

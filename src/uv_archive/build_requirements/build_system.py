@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from uv_archive.build_requirements.source_files import read_source_files
+from uv_archive.digest import Digest
 from uv_archive.errors import BuildRequirementsError
 
 #: What uv takes for a source without a `build-system` table. Source: uv's `uv-build-frontend`.
@@ -30,7 +33,8 @@ class BuildSystem:
 
     *requires* are requirement strings (PEP 508) as written. *backend* is `None` where the table
     names none; then, and without a table, frontends call setuptools' old interface (*legacy*).
-    *pyproject* and *files* are what settings of backends are read from.
+    *pyproject* and *files* are what settings of backends are read from, *digest* stands for both.
+    *module_source* is the module, where flit would read a version or a description from it.
     """
 
     requires: tuple[str, ...]
@@ -39,6 +43,8 @@ class BuildSystem:
     legacy: bool = False
     pyproject: Mapping[str, object] = field(default_factory=dict, repr=False)
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    module_source: str | None = field(default=None, repr=False)
+    digest: Digest | None = field(default=None, compare=False, repr=False)
 
     @property
     def module(self) -> str:
@@ -53,6 +59,7 @@ def read_build_system(where: Path, *, subdirectory: str | None = None) -> BuildS
     PEP 517, PEP 518 and uv's `extract_pep517_backend`.
     """
     contents = read_source_files(where, _FILES, subdirectory=subdirectory)
+    digest = _digest(contents)
     files = {
         name: content.decode(errors="replace")
         for name, content in contents.items()
@@ -66,7 +73,12 @@ def read_build_system(where: Path, *, subdirectory: str | None = None) -> BuildS
     pyproject = pyproject or {}
     if "build-system" not in pyproject:
         return BuildSystem(
-            requires=LEGACY_REQUIRES, backend=None, legacy=True, pyproject=pyproject, files=files
+            requires=LEGACY_REQUIRES,
+            backend=None,
+            legacy=True,
+            pyproject=pyproject,
+            files=files,
+            digest=digest,
         )
     table = pyproject["build-system"]
     if not isinstance(table, dict):
@@ -81,7 +93,48 @@ def read_build_system(where: Path, *, subdirectory: str | None = None) -> BuildS
         legacy=backend is None,
         pyproject=pyproject,
         files=files,
+        module_source=_module_source(where, backend, pyproject, subdirectory),
+        digest=digest,
     )
+
+
+def _module_source(
+    where: Path, backend: str | None, pyproject: Mapping[str, object], subdirectory: str | None
+) -> str | None:
+    """Read the module that flit builds, `None` if it isn't asked for or isn't found."""
+    name = _flit_module(pyproject) if backend and backend.startswith("flit") else None
+    if name is None:
+        return None
+    parent, _, stem = name.replace(".", "/").rpartition("/")
+    for top in ("", "src/"):
+        for directory, filename in ((f"{parent}/{stem}", "__init__.py"), (parent, f"{stem}.py")):
+            below = f"{subdirectory or ''}/{top}{directory}".strip("/")
+            found = read_source_files(where, frozenset({filename}), subdirectory=below)
+            if filename in found:
+                return found[filename].decode(errors="replace")
+    return None
+
+
+def _flit_module(pyproject: Mapping[str, object]) -> str | None:
+    """Return the name of the module, if something about the project stands only in there."""
+    project, tool = pyproject.get("project"), pyproject.get("tool")
+    flit = tool.get("flit") if isinstance(tool, dict) else None
+    tables = [flit.get(key) for key in ("module", "metadata")] if isinstance(flit, dict) else []
+    named = [table.get("name", table.get("module")) for table in tables if isinstance(table, dict)]
+    if isinstance(project, dict):
+        dynamic = project.get("dynamic")
+        if not isinstance(dynamic, list) or not {"version", "description"} & set(map(str, dynamic)):
+            return None
+        named.append(str(project.get("name", "")).replace("-", "_"))
+    name = next((name for name in named if isinstance(name, str)), "")
+    return name if re.fullmatch(r"\w+(\.\w+)*", name) else None
+
+
+def _digest(contents: Mapping[str, bytes]) -> Digest:
+    hasher = hashlib.sha256()
+    for name, content in sorted(contents.items()):
+        hasher.update(f"{name} {len(content)}\n".encode() + content)
+    return Digest("sha256", hasher.hexdigest())
 
 
 def _toml(where: Path, content: bytes | None) -> Mapping[str, object] | None:

@@ -7,24 +7,28 @@ nobody from the others.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
-from uv_archive.build_requirements.answers import Question, prepare, project_settings
-from uv_archive.build_requirements.backends import (
-    Unknown,
-    Wanted,
-    additions_by_version,
-    known_additions,
+from uv_archive.build_requirements.answers import (
+    Answered,
+    Asking,
+    Everywhere,
+    Question,
+    prepare,
+    project_settings,
 )
-from uv_archive.build_requirements.build_system import read_build_system
+from uv_archive.build_requirements.backends import Unknown, Wanted, additions_by_version
+from uv_archive.build_requirements.build_settings import BuildSettings
 from uv_archive.build_requirements.model import (
+    AskHooks,
     BuildSubject,
     BuildWants,
     Failure,
@@ -35,9 +39,9 @@ from uv_archive.build_requirements.model import (
     RequiredFile,
     Uncertainty,
 )
+from uv_archive.build_requirements.reading import Read, Reader, doubts_elsewhere
 from uv_archive.errors import BuildRequirementsError, StorageError, UvArchiveError
 from uv_archive.lock.model import Distribution
-from uv_archive.project import tool_uv
 from uv_archive.target import Target
 from uv_archive.uv import Uv
 
@@ -45,9 +49,8 @@ from uv_archive.uv import Uv
 # this goes round in circles.
 _DEEPEST = 4
 
-
-#: Brings sdists onto this machine, in the order given; `None` for one that didn't come.
 _NOTHING: Mapping[str, object] = {}
+#: Brings sdists onto this machine, in the order given; `None` for one that didn't come.
 Obtain = Callable[[Sequence[Distribution]], Sequence[Path | None]]
 
 
@@ -61,8 +64,10 @@ def gather(
     constraints: Iterable[str] = (),
     requires_python: str = "",
     locked_versions: Mapping[NormalizedName, Sequence[Version]] | None = None,
+    selected_versions: Mapping[tuple[NormalizedName, str], Collection[Version]] | None = None,
     recorded: Record | None = None,
     obtain: Obtain | None = None,
+    ask_hooks: AskHooks | None = None,
     jobs: int = 4,
     reporter: Reporter | None = None,
 ) -> Gathered:
@@ -70,20 +75,30 @@ def gather(
 
     *directory* is where uv finds the project's settings; those of a script there are *nearest*.
     *constraints* are the lock's build constraints (PEP 508), *requires_python* bounds patch
-    releases. *locked_versions* serve extra build dependencies with `match-runtime`. What *recorded*
+    releases. Extra build dependencies with `match-runtime` are looked up in *selected_versions*,
+    by name and a target's label, and then in *locked_versions*. What *recorded*
     has is not asked again. Where a build requirement exists only as an sdist, *obtain* is called
-    for it, and what it needs is gathered too. Raises `ProjectError` for settings that can't be
+    for it, and what it needs is gathered too. With *ask_hooks* the hooks of backends are run,
+    unless what they said is recorded. Raises `ProjectError` for settings that can't be
     read and `StorageError`; what one of the builds is to blame for is in the answer.
     """
     recorded = recorded or Record()
     if not builds:
         return Gathered(files=(), uncertain=(), failures=(), record=Record())
     gathering = _Gathering(
-        settings=project_settings(directory, environment, nearest),
-        constraints=tuple(sorted(set(constraints))),
+        reader=Reader(
+            settings=BuildSettings(
+                options=project_settings(directory, environment, nearest),
+                locked_versions=locked_versions or {},
+                selected_versions=selected_versions or {},
+            ),
+            constraints=tuple(sorted(set(constraints))),
+            recorded=recorded,
+            ask_hooks=ask_hooks,
+        ),
         requires_python=requires_python,
-        locked_versions=locked_versions or {},
         recorded=recorded,
+        jobs=max(1, jobs),
     )
     try:
         with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
@@ -94,10 +109,10 @@ def gather(
                 directory=directory,
                 nearest=nearest,
             )
-            answer = _answering(asking.ask, gathering, jobs, reporter or Reporter())
+            answer = _answering(asking.ask, gathering, reporter or Reporter())
             subjects = tuple(builds)
             for _ in range(_DEEPEST):
-                subjects = gathering.round(subjects, answer, obtain)
+                subjects = gathering.round(subjects, asking, answer, obtain)
                 if not subjects:
                     break
             for subject in subjects:
@@ -111,14 +126,13 @@ _Answer = Callable[[Iterable[Question]], None]
 
 
 def _answering(
-    ask: Callable[[Question], tuple[Distribution, ...]],
+    ask: Callable[[Question], tuple[Answered, ...]],
     gathering: _Gathering,
-    jobs: int,
     reporter: Reporter,
 ) -> _Answer:
     """Return what puts questions to uv, several at a time, and keeps the answers."""
 
-    def one(question: Question) -> tuple[Distribution, ...] | UvArchiveError:
+    def one(question: Question) -> tuple[Answered, ...] | UvArchiveError:
         reporter.asking(question)
         try:
             return ask(question)
@@ -131,7 +145,7 @@ def _answering(
         open_questions = {q.key: q for q in questions if not gathering.has_answer(q)}
         if not open_questions:
             return
-        with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        with ThreadPoolExecutor(max_workers=gathering.jobs) as pool:
             answers = pool.map(one, open_questions.values())
             gathering.answers.update(zip(open_questions, answers, strict=True))
 
@@ -142,34 +156,46 @@ def _answering(
 class _Gathering:
     """What is known so far."""
 
-    settings: Mapping[str, object]
-    constraints: tuple[str, ...]
+    reader: Reader
     requires_python: str
-    locked_versions: Mapping[NormalizedName, Sequence[Version]]
     recorded: Record
-    answers: dict[str, tuple[Distribution, ...] | UvArchiveError] = field(default_factory=dict)
+    jobs: int
+    answers: dict[str, tuple[Answered, ...] | UvArchiveError] = field(default_factory=dict)
     wants: dict[str, BuildWants] = field(default_factory=dict)
-    used: dict[str, tuple[Distribution, ...]] = field(default_factory=dict)
-    files: dict[tuple[str, str], RequiredFile] = field(default_factory=dict)
+    used: dict[str, tuple[Answered, ...]] = field(default_factory=dict)
+    files: dict[tuple[str, str], _File] = field(default_factory=dict)
+    builds: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     uncertain: set[tuple[str, str, str]] = field(default_factory=set)
     failures: dict[tuple[str, str], Failure] = field(default_factory=dict)
     seen: set[tuple[str, str]] = field(default_factory=set)
 
     def round(
-        self, subjects: Sequence[BuildSubject], answer: _Answer, obtain: Obtain | None
+        self,
+        subjects: Sequence[BuildSubject],
+        asking: Asking,
+        answer: _Answer,
+        obtain: Obtain | None,
     ) -> tuple[BuildSubject, ...]:
         """Gather for *subjects*; return the sdists among what they need, to be built as well."""
-        known = [(subject, wants) for subject in subjects if (wants := self._wants(subject))]
+        with ThreadPoolExecutor(max_workers=self.jobs) as pool:
+            read = list(pool.map(lambda subject: self.reader.read(subject, asking), subjects))
+        known = [
+            (subject, wants)
+            for subject, found in zip(subjects, read, strict=True)
+            if (wants := self._wants(subject, found))
+        ]
         questions = [
-            (subject, wants, target, self._question(wants.wanted, target))
+            (subject, there, target, self._question(there.wanted, target))
             for subject, wants in known
-            for target in (subject.targets if subject.targets is not None else (None,))
-            if wants.wanted
+            for target in subject.targets
+            for there in (self._on(target, subject, wants),)
         ]
         answer(question for *_, question in questions)
         final = [(*each[:3], self._with_additions(each[1], each[3])) for each in questions]
         answer(question for *_, question in final)
-        sdists: dict[str, tuple[Distribution, dict[Target | None, None]]] = {}
+        final = [(*each[:3], self._answerable(each[1], each[3])) for each in final]
+        answer(question for *_, question in final)
+        sdists: dict[str, tuple[Distribution, dict[Target | Everywhere, None]]] = {}
         for subject, wants, target, question in final:
             for distribution in self._take(subject, wants, target, question):
                 key = str(distribution.digest or distribution.filename)
@@ -177,7 +203,8 @@ class _Gathering:
         return self._subjects(list(sdists.values()), obtain)
 
     def has_answer(self, question: Question) -> bool:
-        return question.key in self.answers or question.key in self.recorded.answers
+        known = question.key in self.answers or question.key in self.recorded.answers
+        return known or not question.requirements
 
     def doubt(self, of: str, unknown: Unknown) -> None:
         """Note that something about the build *of* a source isn't known."""
@@ -186,7 +213,7 @@ class _Gathering:
 
     def result(self) -> Gathered:
         return Gathered(
-            files=tuple(self.files[key] for key in sorted(self.files)),
+            files=tuple(self.files[key].required() for key in sorted(self.files)),
             uncertain=tuple(
                 Uncertainty(of=of, message=message, hint=hint)
                 for of, message, hint in sorted(self.uncertain)
@@ -195,90 +222,53 @@ class _Gathering:
             record=Record(
                 wants=dict(sorted(self.wants.items())), answers=dict(sorted(self.used.items()))
             ),
+            builds={of: tuple(sorted(labels)) for of, labels in sorted(self.builds.items())},
         )
 
-    def _wants(self, subject: BuildSubject) -> BuildWants | None:
+    def _wants(self, subject: BuildSubject, read: Read) -> BuildWants | None:
         """Return what *subject* asks for, with the user's additions; `None` if that is unknown."""
-        key = subject.key
-        recorded = self.recorded.wants.get(key) if key else None
+        if read.failure is not None:
+            self._fail(subject.label, read.failure)
+        settings, wants = self.reader.settings, read.wants
+        if wants is None:
+            return None
         try:
-            wants = recorded or _read(subject)
-            extra = tuple(self._extra(subject))
+            extra = [each for each in settings.added(subject.name) if isinstance(each, Wanted)]
         except BuildRequirementsError as error:
             self._fail(subject.label, error)
             return None
-        if key:
-            self.wants[key] = wants
-        for unknown in wants.uncertain:
+        if read.key:
+            self.wants[read.key] = wants
+        for unknown in (
+            *wants.uncertain,
+            *settings.doubts(subject, (*wants.wanted, *extra)),
+            *doubts_elsewhere(subject, wants),
+        ):
             self.doubt(subject.label, unknown)
-        for name in self._sources(subject, wants.wanted):
-            unknown = Unknown(
-                f"`{name}` has an entry in `tool.uv.sources`, and what the index has is taken",
-                "Check that the index has the same",
-            )
-            self.doubt(subject.label, unknown)
-        return replace(wants, wanted=wants.wanted + extra)
+        return wants
 
-    def _extra(self, subject: BuildSubject) -> Iterator[Wanted]:
-        """Yield what the project adds by `tool.uv.extra-build-dependencies`."""
-        tables = self.settings.get("extra-build-dependencies", {})
-        for name, entries in tables.items() if isinstance(tables, dict) else ():
-            if canonicalize_name(name) != subject.name or not isinstance(entries, list):
-                continue
-            for entry in entries:
-                matched = isinstance(entry, dict) and entry.get("match-runtime") is True
-                text = entry.get("requirement") if isinstance(entry, dict) else entry
-                try:
-                    requirement = Requirement(str(text))
-                except InvalidRequirement as error:
-                    raise BuildRequirementsError(
-                        f"`{text}` is no requirement "
-                        f"(at `tool.uv.extra-build-dependencies.{name}`)",
-                        hint="Correct the setting",
-                    ) from error
-                if matched:
-                    requirement = self._matched(subject, requirement)
-                yield Wanted(requirement=str(requirement), found="setting")
+    def _on(
+        self, target: Target | Everywhere, subject: BuildSubject, wants: BuildWants
+    ) -> BuildWants:
+        """Return what *subject* wants on one of its targets."""
+        extra = tuple(self.reader.settings.added(subject.name, target))
+        for each in extra:
+            if isinstance(each, Unknown):
+                self.doubt(subject.label, each)
+        added = (each for each in extra if isinstance(each, Wanted))
+        return replace(wants, wanted=(*wants.wanted, *added))
 
-    def _matched(self, subject: BuildSubject, requirement: Requirement) -> Requirement:
-        versions = self.locked_versions.get(canonicalize_name(requirement.name), ())
-        if len(versions) == 1:
-            pinned = Requirement(str(requirement))
-            pinned.specifier &= type(pinned.specifier)(f"=={versions[0]}")
-            return pinned
-        unknown = Unknown(
-            f"the lock has {len(versions) or 'no'} versions of `{requirement.name}`, "
-            "which it has to match at run time",
-            "Name the version in `tool.uv.extra-build-dependencies`",
-        )
-        self.doubt(subject.label, unknown)
-        return requirement
-
-    def _sources(self, subject: BuildSubject, wanted: Iterable[Wanted]) -> list[NormalizedName]:
-        """Return what uv would take from `tool.uv.sources`: it looks there for source trees."""
-        if not subject.where.is_dir():
-            return []
-        try:
-            own = read_build_system(subject.where, subdirectory=subject.subdirectory).pyproject
-        except BuildRequirementsError:
-            return []
-        named = set()
-        for settings in (tool_uv(own), self.settings):
-            sources = settings.get("sources")
-            if isinstance(sources, dict):
-                named |= {canonicalize_name(name) for name in sources}
-        asked = {canonicalize_name(Requirement(each.requirement).name) for each in wanted}
-        return sorted(named & asked)
-
-    def _question(self, wanted: Iterable[Wanted], target: Target | None) -> Question:
+    def _question(self, wanted: Iterable[Wanted], target: Target | Everywhere) -> Question:
         return Question(
             requirements=tuple(sorted({each.requirement for each in wanted})),
-            constraints=self.constraints,
+            constraints=self.reader.constraints,
             target=target,
             requires_python=self.requires_python,
         )
 
-    def _answer(self, question: Question) -> tuple[Distribution, ...] | UvArchiveError:
+    def _answer(self, question: Question) -> tuple[Answered, ...] | UvArchiveError:
+        if not question.requirements:
+            return ()
         if question.key in self.recorded.answers:
             return self.recorded.answers[question.key]
         return self.answers[question.key]
@@ -288,50 +278,55 @@ class _Gathering:
         answer = self._answer(question)
         if isinstance(answer, UvArchiveError):
             return question
-        self.used[question.key] = answer
-        versions = {each.filename.name: each.filename.version for each in answer}
-        added = additions_by_version(wants.backend, versions)
+        self._use(question, answer)
+        filenames = [each.distribution.filename for each in answer]
+        versions = {filename.name: filename.version for filename in filenames}
+        added = additions_by_version(wants.by_version, versions)
         requirements = tuple(sorted({*question.requirements, *added}))
         return replace(question, requirements=requirements)
 
+    def _answerable(self, wants: BuildWants, question: Question) -> Question:
+        """Return *question*, or one without what is only good to have, if that can't be had."""
+        optional = {each.requirement for each in wants.by_version if each.optional}
+        needed = tuple(text for text in question.requirements if text not in optional)
+        if needed == question.requirements or not isinstance(
+            self._answer(question), UvArchiveError
+        ):
+            return question
+        return replace(question, requirements=needed)
+
+    def _use(self, question: Question, answer: tuple[Answered, ...]) -> None:
+        if question.requirements:
+            self.used[question.key] = answer
+
     def _take(
-        self, subject: BuildSubject, wants: BuildWants, target: Target | None, question: Question
+        self,
+        subject: BuildSubject,
+        wants: BuildWants,
+        target: Target | Everywhere,
+        question: Question,
     ) -> Iterator[Distribution]:
         """Take the files of an answer; yield the sdists among them."""
         answer = self._answer(question)
         if isinstance(answer, UvArchiveError):
             self._fail(subject.label, answer)
             return
-        self.used[question.key] = answer
+        self._use(question, answer)
+        self.builds[subject.label].add(target.label)
         added = set(question.requirements) - {each.requirement for each in wants.wanted}
         wanted = (*wants.wanted, *(Wanted(requirement=r, found="table") for r in sorted(added)))
-        for distribution in answer:
-            reasons = _reasons(subject.label, distribution, wanted, question)
-            self._add(distribution, reasons, target)
+        for answered in answer:
+            distribution = answered.distribution
+            key = (distribution.filename.text, str(distribution.digest or distribution.location))
+            file = self.files.setdefault(key, _File(distribution=distribution))
+            for reason in _reasons(subject.label, answered, wanted, question):
+                file.reasons[reason].add(target.label)
             if not distribution.is_wheel:
                 yield distribution
 
-    def _add(
-        self, distribution: Distribution, reasons: Iterable[Reason], target: Target | None
-    ) -> None:
-        key = (distribution.filename.text, str(distribution.digest or distribution.location))
-        label = () if target is None else (target.label,)
-        known = self.files.get(key)
-        if known is None:
-            file = RequiredFile(distribution=distribution, reasons=tuple(reasons), targets=label)
-        else:
-            merged = {*known.reasons, *reasons}
-            everywhere = target is None or not known.targets
-            file = replace(
-                known,
-                reasons=tuple(sorted(merged, key=lambda r: (r.of, r.requested or "", r.found))),
-                targets=() if everywhere else tuple(sorted({*known.targets, *label})),
-            )
-        self.files[key] = file
-
     def _subjects(
         self,
-        sdists: Sequence[tuple[Distribution, Mapping[Target | None, None]]],
+        sdists: Sequence[tuple[Distribution, Mapping[Target | Everywhere, None]]],
         obtain: Obtain | None,
     ) -> tuple[BuildSubject, ...]:
         """Return the sdists that aren't known yet as sources to be built."""
@@ -349,20 +344,19 @@ class _Gathering:
             if path is None:
                 self.doubt(label, Unknown("it isn't there yet to be read", "Run it again"))
                 continue
-            everywhere = None in targets
             subjects.append(
                 BuildSubject(
                     label=label,
                     name=distribution.filename.name,
                     where=path,
-                    targets=None if everywhere else tuple(t for t in targets if t is not None),
+                    targets=tuple(targets),
                     digest=distribution.digest,
                 )
             )
         return tuple(subjects)
 
-    def _is_new(self, distribution: Distribution, target: Target | None) -> bool:
-        key = (str(distribution.digest or distribution.filename), target.label if target else "")
+    def _is_new(self, distribution: Distribution, target: Target | Everywhere) -> bool:
+        key = (str(distribution.digest or distribution.filename), target.label)
         if key in self.seen:
             return False
         self.seen.add(key)
@@ -372,28 +366,30 @@ class _Gathering:
         self.failures[of, error.message] = Failure(of=of, message=error.message, hint=error.hint)
 
 
-def _read(subject: BuildSubject) -> BuildWants:
-    system = read_build_system(subject.where, subdirectory=subject.subdirectory)
-    additions = known_additions(system, editable=subject.editable)
-    static = (Wanted(requirement=text, found="static") for text in system.requires)
-    table = (
-        Wanted(requirement=text, found="table")
-        for text in additions.requires
-        if text not in system.requires
-    )
-    return BuildWants(
-        backend=system.module, wanted=(*static, *table), uncertain=additions.uncertain
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _File:
+    """A file that builds need, and for each reason the labels of its targets."""
+
+    distribution: Distribution
+    reasons: defaultdict[Reason, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def required(self) -> RequiredFile:
+        reasons = [
+            replace(reason, targets=tuple(sorted(labels)))
+            for reason, labels in self.reasons.items()
+        ]
+        reasons.sort(key=lambda r: (r.of, r.requested or "", r.found, r.targets, r.marker or ""))
+        return RequiredFile(distribution=self.distribution, reasons=tuple(reasons))
 
 
 def _reasons(
-    of: str, distribution: Distribution, wanted: Iterable[Wanted], question: Question
+    of: str, answered: Answered, wanted: Iterable[Wanted], question: Question
 ) -> tuple[Reason, ...]:
-    name = distribution.filename.name
+    name = answered.distribution.filename.name
     met = tuple(
-        Reason(of=of, requested=each.requirement, found=each.found)
+        Reason(of=of, requested=each.requirement, found=each.found, marker=answered.marker)
         for each in wanted
         if canonicalize_name((requirement := Requirement(each.requirement)).name) == name
         and (requirement.marker is None or question.concerns(str(requirement.marker)))
     )
-    return met or (Reason(of=of, requested=None, found="dependency"),)
+    return met or (Reason(of=of, requested=None, found="dependency", marker=answered.marker),)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from packaging.utils import NormalizedName, canonicalize_name
 
@@ -13,8 +13,8 @@ from uv_archive.digest import Digest
 from uv_archive.errors import BuildRequirementsError
 from uv_archive.filenames import SdistFilename, WheelFilename, parse_sdist, parse_wheel
 from uv_archive.lock.model import Distribution, LocalPath
-from uv_archive.markers import InvalidMarker, Marker
-from uv_archive.target import Target
+from uv_archive.markers import All, AnyOf, Comparison, Expression, InvalidMarker, Marker
+from uv_archive.target import Python, Target
 from uv_archive.url import Url
 
 _STRONGEST_FIRST = ("sha256", "sha512", "sha384", "blake2b", "sha1", "md5")
@@ -74,10 +74,34 @@ class LockedPackage:
             hint=f"Give a platform that it has wheels for, {LEAVE_OUT}",
         )
 
+    def may_be_needed(self, python: Python) -> bool:
+        """Whether *python* needs the package on some platform or another."""
+        minor = f"{python.major}.{python.minor}"
+        return self.marker is None or any(
+            _may_hold(
+                self.marker.expression,
+                {"python_version": minor, "python_full_version": f"{minor}.{micro}"},
+            )
+            for micro in ((0, 99) if python.micro is None else (python.micro,))
+        )
+
     def needed(self, target: Target, micro: str) -> bool:
         """Whether *target*'s patch release *micro* needs the package."""
         marker = self.marker
         return marker is None or any(map(marker.holds, target.environments(micro)))
+
+
+def _may_hold(expression: Expression, known: Mapping[str, str]) -> bool:
+    """Whether a marker can be true where only the *known* variables are settled."""
+    match expression:
+        case Comparison(variable=variable):
+            return variable not in known or Marker("", expression).holds(known)
+        case All(terms):
+            return all(_may_hold(term, known) for term in terms)
+        case AnyOf(terms):
+            return any(_may_hold(term, known) for term in terms)
+        case _:
+            assert_never(expression)
 
 
 def _marker(text: str) -> Marker:
@@ -115,6 +139,8 @@ def _location(table: Mapping[str, object]) -> Url | LocalPath:
         return LocalPath(_text(table["path"]))
     url = _text(table["url"])
     if urlsplit(url).scheme == "file":
+        from urllib.request import url2pathname  # noqa: PLC0415 - slow, rarely needed
+
         return LocalPath(url2pathname(urlsplit(url).path))
     return Url.parse(url)
 

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from packaging.utils import NormalizedName
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 from uv_archive.archive.layout import ArchivePath, parse_path
 from uv_archive.archive.manifest import JSON, JSONObject, Manifest
 from uv_archive.build_requirements import (
+    Answered,
+    AskHooks,
     BuildSubject,
     BuildWants,
+    Everywhere,
     Gathered,
     Record,
     Reporter,
     Wanted,
     gather,
 )
-from uv_archive.build_requirements.backends import Unknown
+from uv_archive.build_requirements.backends import ByVersion, Unknown
 from uv_archive.build_requirements.gather import Obtain
 from uv_archive.digest import Digest
 from uv_archive.download.repositories import Sources, digest_of, tree_of
@@ -44,9 +47,10 @@ from uv_archive.target import Target
 from uv_archive.url import Url
 from uv_archive.uv import Uv
 
-_FOUND: Mapping[str, Literal["static", "table", "setting"]] = {
+_FOUND: Mapping[str, Literal["static", "table", "hook", "setting"]] = {
     "static": "static",
     "table": "table",
+    "hook": "hook",
     "setting": "setting",
 }
 
@@ -56,6 +60,7 @@ class Builds:
     """What has to be built, gathered over all requests."""
 
     subjects: tuple[BuildSubject, ...]
+    selected_versions: Mapping[tuple[NormalizedName, str], frozenset[Version]]
 
     @classmethod
     def of(
@@ -78,27 +83,34 @@ class Builds:
         )
         targets: defaultdict[tuple[int, Distribution | None], _Targets] = defaultdict(_Targets)
         packages: dict[int, Package] = {}
+        versions: defaultdict[tuple[NormalizedName, str], set[Version]] = defaultdict(set)
         for request, selection in selected:
             for build in selection.builds if request.build_requirements else ():
                 packages[build.package.position] = build.package
                 key = (build.package.position, build.distribution)
                 targets[key].add(request, build)
+            for one in selection.distributions:
+                if one.package.version is not None:
+                    for target in one.targets:
+                        versions[one.package.name, target.label].add(one.package.version)
         subjects = []
         for (position, distribution), found in sorted(targets.items(), key=lambda item: item[0][0]):
             package = packages[position]
-            subjects += [
+            subjects.append(
                 BuildSubject(
                     label=str(package),
                     name=package.name,
                     where=places.of(package, distribution),
                     subdirectory=_subdirectory(package),
                     editable=_is_editable(package),
-                    targets=asked,
+                    targets=found.sorted(),
                     digest=_digest(package, distribution),
                 )
-                for asked in found.groups()
-            ]
-        return cls(subjects=tuple(subjects))
+            )
+        return cls(
+            subjects=tuple(subjects),
+            selected_versions={key: frozenset(found) for key, found in versions.items()},
+        )
 
     def gather(
         self,
@@ -109,6 +121,7 @@ class Builds:
         environment: Mapping[str, str],
         recorded: Record,
         obtain: Obtain,
+        ask_hooks: AskHooks | None,
         asking: Reporter,
     ) -> Gathered:
         """Find what they need, asking uv only what isn't *recorded*. Raises `ProjectError`."""
@@ -125,31 +138,29 @@ class Builds:
             constraints=lock.manifest.build_constraints,
             requires_python=str(lock.requires_python),
             locked_versions=versions,
+            selected_versions=self.selected_versions,
             recorded=recorded,
             obtain=obtain,
+            ask_hooks=ask_hooks,
             reporter=asking,
         )
 
 
 class _Targets:
-    """The targets that something is built for, over all requests."""
+    """What something is built for, over all requests."""
 
     def __init__(self) -> None:
-        self._targets: dict[Target, None] = {}
-        self._all_platforms = False
+        self._targets: dict[Target | Everywhere, None] = {}
 
     def add(self, request: Request, build: Build) -> None:
         if request.targets:
             self._targets.update(dict.fromkeys(build.targets))
         else:
-            self._all_platforms = True
+            # `-p` limits build requirements as it limits locked wheels.
+            self._targets.update(dict.fromkeys(map(Everywhere, request.pythons or (None,))))
 
-    def groups(self) -> Iterator[tuple[Target, ...] | None]:
-        """Yield the targets, and `None` for all platforms, each only where it was asked for."""
-        if self._targets:
-            yield tuple(sorted(self._targets, key=lambda target: target.label))
-        if self._all_platforms:
-            yield None
+    def sorted(self) -> tuple[Target | Everywhere, ...]:
+        return tuple(sorted(self._targets, key=lambda target: target.label))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,28 +204,45 @@ def _is_editable(package: Package) -> bool:
     return isinstance(package.source, TreeSource) and package.source.kind == "editable"
 
 
-def builds_record(record: Record, files: Iterable[tuple[ArchivePath, Distribution]]) -> JSONObject:
+def builds_record(
+    record: Record,
+    files: Iterable[tuple[ArchivePath, Distribution]],
+    *,
+    gathered: Mapping[str, Sequence[str]],
+) -> JSONObject:
     """Write down what was asked about builds, and the answers, for the archive's record.
 
     An answer with a file that isn't among the archive's *files* only led to another question,
-    and isn't kept.
+    and isn't kept. *gathered* are the builds with the labels of their targets.
     """
     paths = {_identity(distribution): path for path, distribution in files}
     return {
         "answers": {
-            key: [{"path": paths[_identity(one)], "index": one.source} for one in answer]
+            key: [_answer_record(one, paths) for one in answer]
             for key, answer in record.answers.items()
-            if all(_identity(one) in paths for one in answer)
+            if all(_identity(one.distribution) in paths for one in answer)
         },
+        "gathered": gathered,
         "wants": {
             key: {
                 "backend": wants.backend,
                 "wanted": [asdict(one) for one in wants.wanted],
                 "uncertain": [asdict(one) for one in wants.uncertain],
+                "asked": wants.asked,
+                "only_asked": wants.only_asked,
+                "by_version": [asdict(one) for one in wants.by_version],
             }
             for key, wants in record.wants.items()
         },
     }
+
+
+def _answer_record(
+    answered: Answered, paths: Mapping[tuple[str, Digest | None], ArchivePath]
+) -> JSONObject:
+    distribution = answered.distribution
+    marker: JSONObject = {} if answered.marker is None else {"marker": answered.marker}
+    return {"path": paths[_identity(distribution)], "index": distribution.source, **marker}
 
 
 def _identity(distribution: Distribution) -> tuple[str, Digest | None]:
@@ -229,7 +257,7 @@ def recorded_answers(manifest: Manifest | None) -> Record:
         return Record(
             wants={key: _wants(value) for key, value in _object(manifest.builds, "wants")},
             answers={
-                key: tuple(_recorded_file(manifest, one) for one in _objects(value))
+                key: tuple(_recorded_answer(manifest, one) for one in _objects(value))
                 for key, value in _object(manifest.builds, "answers")
             },
         )
@@ -253,8 +281,23 @@ def _wants(value: JSON) -> BuildWants:
             for one in _objects(value["wanted"])
         ),
         uncertain=tuple(
-            Unknown(clause=str(one["clause"]), hint=str(one["hint"]))
+            Unknown(
+                clause=str(one["clause"]),
+                hint=str(one["hint"]),
+                hook_tells=one["hook_tells"] is True,
+            )
             for one in _objects(value["uncertain"])
+        ),
+        asked=str(value["asked"]),
+        only_asked=value["only_asked"] is True,
+        by_version=tuple(
+            ByVersion(
+                canonicalize_name(str(one["backend"])),
+                str(one["versions"]),
+                str(one["requirement"]),
+                optional=one["optional"] is True,
+            )
+            for one in _objects(value["by_version"])
         ),
     )
 
@@ -263,6 +306,14 @@ def _objects(value: JSON) -> Sequence[JSONObject]:
     if not isinstance(value, Sequence) or not all(isinstance(item, Mapping) for item in value):
         raise TypeError("expected an array of objects")
     return [item for item in value if isinstance(item, Mapping)]
+
+
+def _recorded_answer(manifest: Manifest, recorded: JSONObject) -> Answered:
+    marker = recorded.get("marker")
+    return Answered(
+        distribution=_recorded_file(manifest, recorded),
+        marker=None if marker is None else str(marker),
+    )
 
 
 def _recorded_file(manifest: Manifest, recorded: JSONObject) -> Distribution:
