@@ -87,3 +87,7 @@ class DamagedArchiveError(UvArchiveError):
 
 class UnfinishedError(UvArchiveError):
     """An environment isn't whole after a sync, and installing again what is short didn't help."""
+
+
+class BuildError(UvArchiveError):
+    """Some distribution could not be built."""

@@ -1,0 +1,348 @@
+"""Wheels built beforehand: by `build` behind the gap, and by `download --build` before it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.build.sources import make_misdoer
+from tests.e2e.bench import Bench, bytes_of, installed, tree
+from tests.e2e.projects import PLAIN, SCENARIOS, write_project
+from tests.e2e.validity import assert_valid
+from tests.git.repositories import Origin
+from tests.git.server import serving
+
+SCENARIO_OF_A_WORKSPACE = next(one for one in SCENARIOS if one.name == "workspace")
+SDISTS = {"gamma-1.0.tar.gz", "directsource-1.0.tar.gz", "vendoredsource-1.0.tar.gz"}
+WHEELS = {name.replace(".tar.gz", "-py3-none-any.whl") for name in SDISTS}
+
+
+@pytest.fixture
+def sources(bench: Bench) -> Bench:
+    """A project with sdists of every kind of source but git."""
+    PLAIN.write(bench)
+    bench.lock()
+    return bench
+
+
+def built(bench: Bench, archive: Path | None = None) -> set[str]:
+    """Return the wheels that the archive says were built."""
+    files = bench.manifest(archive)["files"]
+    assert isinstance(files, dict)
+    return {
+        path
+        for path, entry in files.items()
+        if any(why["kind"] == "built from" for why in entry.get("why", ()))
+    }
+
+
+class TestBuild:
+    def test_behind_the_gap_it_builds_what_is_lacking(self, sources: Bench) -> None:
+        sources.download()
+
+        said = sources.uv_archive("build", sources.archive, offline=True)
+
+        assert said.status == 0, said.text
+        assert built(sources) == WHEELS
+        assert "3 wheels built" in said.err
+        assert_valid(sources)
+
+    def test_says_as_json_what_it_did(self, sources: Bench) -> None:
+        sources.download()
+
+        said = sources.uv_archive("build", sources.archive, "--output-format", "json")
+
+        document = json.loads(said.out)
+        assert {one["path"] for one in document["built"]} == WHEELS
+        assert document["failures"] == []
+        assert document["network_off"] is True
+
+    def test_a_later_download_keeps_the_wheels(self, sources: Bench) -> None:
+        sources.download()
+        sources.uv_archive("build", sources.archive)
+        before = tree(sources.archive)
+
+        sources.download()
+        sources.download("--prune")
+        assert tree(sources.archive) == before
+        # Everything is made anew, from what uv exports, and comes out the same.
+        sources.download("--verify")
+        assert bytes_of(sources.archive) == {
+            path: digest for path, digest in bytes_of(sources.archive).items() if path in before
+        }
+        assert built(sources) == WHEELS
+
+    def test_wheels_of_what_is_locked_no_more_go_with_prune(self, bench: Bench) -> None:
+        write_project(bench, '["gamma", "beta"]', build="")
+        bench.lock()
+        bench.download("--build")
+        write_project(bench, '["beta"]', build="")
+        bench.lock()
+
+        bench.download()
+        assert "gamma-1.0-py3-none-any.whl" in bench.distributions()
+        assert built(bench) == set()
+        bench.download("--prune")
+        assert "gamma-1.0-py3-none-any.whl" not in bench.distributions()
+        assert_valid(bench)
+
+    def test_sync_takes_the_wheels_and_builds_nothing(self, sources: Bench) -> None:
+        sources.download("--build")
+
+        sources.sync("--no-install-project", "--no-build")
+
+        assert {"gamma-1.0", "directsource-1.0"} <= installed(sources.venv).keys()
+        sources.imports("gamma", "directsource", "vendoredsource")
+
+    def test_one_that_fails_is_named_with_its_log(self, bench: Bench) -> None:
+        make_misdoer(
+            bench.index.at("main"), "broken", "print('no compiler', flush=True); os._exit(3)"
+        )
+        write_project(bench, '["broken", "gamma"]', build="")
+        bench.lock()
+
+        said = bench.uv_archive("download", "--build")
+
+        assert said.status == 1
+        assert "`broken==1.0` has no wheel: its build failed" in said.err
+        assert "  | no compiler" in said.err
+        log = said.err.partition("The whole log is in `")[2].partition("`")[0]
+        assert "no compiler" in Path(log).read_text()
+        assert built(bench) == {"gamma-1.0-py3-none-any.whl"}
+        assert_valid(bench)
+
+
+class TestWheelsOnly:
+    def test_a_directory_of_wheels_alone_is_left(self, bench: Bench) -> None:
+        write_project(bench, '["alpha[fast]==1.0"]', build="")
+        bench.lock()
+
+        bench.download("--build", "--no-sdists")
+
+        wheels = {f"{name}-py3-none-any.whl" for name in ("alpha-1.0", "beta-2.0", "gamma-1.0")}
+        assert bench.distributions() == wheels
+        assert_valid(bench)
+
+    def test_running_it_again_fetches_and_builds_nothing(self, bench: Bench) -> None:
+        write_project(bench, '["gamma"]', build="")
+        bench.lock()
+        bench.download("--build", "--no-sdists")
+        before = tree(bench.archive)
+        bench.index.requests.clear()
+
+        said = bench.download("--build", "--no-sdists")
+
+        assert "Nothing to build" in said.err
+        assert bench.index.requests == []
+        assert tree(bench.archive) == before
+
+    def test_a_request_for_more_brings_the_sources_back(self, bench: Bench) -> None:
+        write_project(bench, '["gamma"]', build="")
+        bench.lock()
+        bench.download("--build", "--no-sdists")
+
+        bench.download()
+
+        assert bench.distributions() == {
+            *("gamma-1.0.tar.gz", "gamma-1.0-py3-none-any.whl"),
+            *("forge-1.0-py3-none-any.whl", "anvil-1.0-py3-none-any.whl"),
+        }
+        assert built(bench) == {"gamma-1.0-py3-none-any.whl"}
+
+    def test_a_wheel_that_was_lost_is_built_again(self, bench: Bench) -> None:
+        write_project(bench, '["gamma"]', build="")
+        bench.lock()
+        bench.download("--build", "--no-sdists")
+        before = bytes_of(bench.archive)
+        (bench.archive / "gamma-1.0-py3-none-any.whl").unlink()
+
+        bench.download("--build", "--no-sdists")
+
+        assert bytes_of(bench.archive) == before
+
+    @pytest.mark.parametrize("way", ["sync", "uv", "pip"])
+    def test_it_can_be_installed_from(self, bench: Bench, way: str) -> None:
+        write_project(bench, '["alpha[fast]==1.0"]', build="")
+        bench.lock()
+        bench.download("--build", "--no-sdists")
+
+        if way == "sync":
+            bench.sync()
+        else:
+            bench.run(bench.uv, "venv", bench.venv)
+            pip = (
+                "-m",
+                "pip",
+                "--python",
+                bench.venv,
+                "install",
+                "--no-index",
+                "--find-links",
+                ".",
+                "--require-hashes",
+            )
+            command: tuple[str | Path, ...] = (
+                bench.uv, "pip", "sync", "--offline", "--no-index", "--find-links", ".",
+                "--no-build", "pylock.toml",
+            )  # fmt: skip
+            if way == "pip":
+                command = (sys.executable, *pip, "-r", "requirements.txt")
+            said = bench.run(*command, offline=True, cwd=bench.archive)
+            assert said.status == 0, said.text
+        bench.imports("alpha", "beta", "gamma")
+
+    def test_a_dry_run_says_what_would_be_built(self, bench: Bench) -> None:
+        write_project(bench, '["gamma"]', build="")
+        bench.lock()
+
+        said = bench.download("--build", "--dry-run", "--output-format", "json")
+
+        assert said.json["to_build"] == ["gamma==1.0"]
+        assert said.json["builds"] is None
+        assert not bench.archive.exists()
+
+
+class TestProject:
+    def test_a_machine_without_the_source_installs_its_wheel(self, bench: Bench) -> None:
+        SCENARIO_OF_A_WORKSPACE.write(bench)
+        bench.lock()
+
+        bench.download("--build", "--build-project", "--all-packages")
+
+        own = {f"{name}-1.0-py3-none-any.whl" for name in ("app", "one", "two")}
+        assert built(bench) == {*own, "gamma-1.0-py3-none-any.whl"}
+        assert_valid(bench)
+        elsewhere = bench.directory / "elsewhere"
+        bench.archive.rename(elsewhere)
+        shutil.rmtree(bench.root)
+        bench.root.mkdir()
+        bench.run(bench.uv, "venv", bench.venv)
+        flags = ("--offline", "--no-index", "--find-links", ".", "--no-build")
+        for command in (
+            ("sync", *flags, *(path.name for path in elsewhere.glob("pylock*.toml"))),
+            ("install", *flags, "--no-deps", *sorted(own)),
+        ):
+            said = bench.run(bench.uv, "pip", *command, offline=True, cwd=elsewhere)
+            assert said.status == 0, said.text
+        bench.imports("app", "one", "two", "gamma", "alpha")
+
+    def test_it_says_nothing_of_this_machine_and_comes_out_the_same(self, bench: Bench) -> None:
+        write_project(bench, '["beta"]')
+        bench.lock()
+        bench.download("--build-project")
+        first = bytes_of(bench.archive)
+        before = tree(bench.root / "src")
+
+        bench.download("--build-project")
+
+        assert bytes_of(bench.archive) == first
+        assert tree(bench.root / "src") == before
+        assert {"src", "pyproject.toml", "uv.lock", "dist"} == {
+            path.name for path in bench.root.iterdir()
+        }
+        files = bench.manifest()["files"]
+        assert isinstance(files, dict)
+        (why,) = files["app-1.0-py3-none-any.whl"]["why"]
+        assert why["tree"] == "."
+        assert str(bench.directory) not in json.dumps(bench.manifest())
+
+    def test_a_later_download_keeps_it_and_a_changed_tree_makes_another(self, bench: Bench) -> None:
+        write_project(bench, '["beta"]')
+        bench.lock()
+        bench.download("--build-project")
+        first = bytes_of(bench.archive)
+
+        bench.download("--prune")
+        assert bytes_of(bench.archive) == first
+        bench.write("src/app/__init__.py", "CHANGED = True\n")
+        bench.download("--build-project")
+
+        with zipfile.ZipFile(bench.archive / "app-1.0-py3-none-any.whl") as wheel:
+            assert wheel.read("app/__init__.py") == b"CHANGED = True\n"
+
+    def test_what_has_no_project_has_none_to_build(self, bench: Bench) -> None:
+        bench.write("x.py", "# /// script\n# dependencies = []\n# ///\n")
+        bench.run(bench.uv, "lock", "--script", "x.py")
+
+        said = bench.uv_archive("download", "--script", "x.py", "--build-project")
+
+        assert said.status == 2
+        assert "`--build-project`" in said.err
+
+
+@pytest.fixture
+def of_git(bench: Bench) -> Iterator[Bench]:
+    """A project with a tag that has a submodule, and a commit after a tag, in a subdirectory."""
+    served = bench.directory / "served"
+    served.mkdir()
+    with serving(served) as server:
+        inner, one, two = (
+            Origin.create(bench.directory / "trees", served, name)
+            for name in ("inner", "one", "two")
+        )
+        inner.write("content.txt", "of the submodule\n")
+        commit = inner.commit()
+        one.package("one")
+        one.submodule("one/inner", "../inner.git", commit)
+        one.commit(tag="v1.2")
+        two.package("two", below="packages/two")
+        two.commit(tag="v2.0")
+        two.commit("after the tag")
+        bench.write(
+            "pyproject.toml",
+            f"""
+            [project]
+            name = "app"
+            version = "1"
+            requires-python = ">=3.11"
+            dependencies = ["one", "two"]
+            [tool.uv]
+            package = false
+            [tool.uv.sources]
+            one = {{ git = "{server.url("one.git")}", tag = "v1.2" }}
+            two = {{ git = "{server.url("two.git")}", subdirectory = "packages/two" }}
+            """,
+        )
+        bench.lock()
+        yield bench
+
+
+class TestGit:
+    def test_commits_are_built_from_their_bundles(self, of_git: Bench) -> None:
+        of_git.download()
+
+        said = of_git.uv_archive("build", of_git.archive, offline=True)
+
+        assert said.status == 0, said.text
+        assert {wheel.rpartition("-py3")[0] for wheel in built(of_git)} == {
+            *("one-1.2", "two-2.0.post1")
+        }
+        assert_valid(of_git)
+        with zipfile.ZipFile(of_git.archive / "one-1.2-py3-none-any.whl") as wheel:
+            assert wheel.read("one/inner/content.txt") == b"of the submodule\n"
+
+    def test_the_wheel_stands_for_the_commit_in_pylock(self, of_git: Bench) -> None:
+        of_git.download("--build")
+
+        packages = tomllib.loads((of_git.archive / "pylock.toml").read_text())["packages"]
+        assert [(one["name"], one["version"]) for one in packages] == [
+            *(("one", "1.2"), ("two", "2.0.post1"))
+        ]
+        assert not any("vcs" in one for one in packages)
+        before = tree(of_git.archive)
+        of_git.download()
+        assert tree(of_git.archive) == before
+
+    def test_wheels_alone_need_no_git(self, of_git: Bench) -> None:
+        of_git.download("--build", "--no-sdists")
+
+        assert not (of_git.archive / "git").exists()
+        of_git.sync()
+        of_git.imports("one", "two")
