@@ -18,20 +18,24 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from uv_archive.archive import disk
 from uv_archive.archive.exclusive import exclusive
 from uv_archive.archive.layout import (
+    CHECKSUMS,
     DIRECTORIES,
     INDEX,
     MANIFEST,
     PARTIAL,
+    README,
     ArchivePath,
     is_metadata,
     parse_path,
 )
 from uv_archive.archive.manifest import LARGEST, Manifest, from_json
+from uv_archive.archive.salvage import salvage
 from uv_archive.errors import ArchiveError, StorageError
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -76,17 +80,22 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An archive's directory, for reading. It needn't exist yet."""
+    """An archive's directory, for reading. It needn't exist yet.
+
+    With *rebuild_for*, the name of a project, a manifest that can't be used counts as none, and
+    what can still be read of it as that project's.
+    """
 
     directory: Path
+    rebuild_for: str | None = None
 
     @classmethod
-    def open(cls, directory: Path) -> Store:
+    def open(cls, directory: Path, *, rebuild_for: str | None = None) -> Store:
         """Check that *directory* is an archive, an unfinished one, empty or absent.
 
         Raises `ArchiveError` for a file and for somebody else's directory.
         """
-        store = cls(directory)
+        store = cls(directory, rebuild_for)
         store.check()
         return store
 
@@ -114,8 +123,21 @@ class Store:
 
     def find_manifest(self) -> Manifest | None:
         """Return what the archive says of itself, or `None` while it is incomplete."""
-        content = disk.read_plain(self.directory / MANIFEST, limit=LARGEST)
-        return None if content is None else from_json(content)
+        try:
+            return self._readable(MANIFEST)
+        except ArchiveError:
+            if self.rebuild_for is None:
+                raise
+            return None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether there is a manifest that can't be used."""
+        try:
+            self._readable(MANIFEST)
+        except ArchiveError:
+            return True
+        return False
 
     def manifest(self) -> Manifest:
         """Return what the archive says of itself. Raises `ArchiveError` if it is incomplete."""
@@ -137,11 +159,35 @@ class Store:
         That is the manifest, or the one that a stopped run has put aside. In the second case the
         requests count, but some of the files may have changed.
         """
-        found = self.find_manifest()
-        if found is not None:
-            return found
-        content = disk.read_plain(self.directory / PARTIAL / MANIFEST, limit=LARGEST)
-        return None if content is None else from_json(content)
+        for path in (MANIFEST, f"{PARTIAL}/{MANIFEST}"):
+            try:
+                found = self._readable(path)
+            except ArchiveError:
+                if self.rebuild_for is None:
+                    raise
+                return self._salvaged(path, self.rebuild_for)
+            if found is not None:
+                return found
+        return None
+
+    def _readable(self, path: str) -> Manifest | None:
+        """Return the manifest at *path*, if there is one. Raises `ArchiveError`."""
+        content = disk.read_plain(self.directory / path, limit=LARGEST)
+        return None if content is None else _parsed(content)
+
+    def _salvaged(self, path: str, project: str) -> Manifest:
+        return salvage(
+            self._whatever(path),
+            checksums=self._whatever(CHECKSUMS),
+            readme=self._whatever(README),
+            project=project,
+        )
+
+    def _whatever(self, path: str) -> bytes:
+        """Return the bytes of a plain file, and nothing of what isn't one."""
+        with suppress(ArchiveError):
+            return disk.read_plain(self.directory / path, limit=LARGEST) or b""
+        return b""
 
     def scan(self) -> Contents:
         """Look at every file once, following no link. An absent directory is an empty one."""
@@ -217,6 +263,7 @@ class Writer:
         self._partial = store.directory / PARTIAL
         self._clean_partial()
         recorded = store.recorded()
+        self.is_damaged = store.is_damaged
         self._recorded: Collection[ArchivePath] = recorded.files if recorded else ()
         self._own = {path for path in self._recorded if is_metadata(path)} | self._planned()
         self._guard = threading.Lock()
@@ -300,8 +347,7 @@ class Writer:
         content = manifest.to_json()
         stale = {path for path in self._own - documents.keys() if self._exists(path)}
         changed = [path for path, data in documents.items() if self._read(path) != data]
-        current = disk.read_plain(self.store.directory / MANIFEST, limit=LARGEST)
-        if current == content and not (changed or stale or remove or self._aside):
+        if self._read(MANIFEST) == content and not (changed or stale or remove or self._aside):
             self.sync_directories()
             self._discard()
             return False
@@ -314,6 +360,8 @@ class Writer:
         self.remove({*remove, *stale})
         self.sync_directories()
         self._replace_manifest(last)
+        self._recorded = manifest.files
+        self._own = set(documents)
         self._discard()
         return True
 
@@ -453,6 +501,12 @@ class Writer:
     def _entries(self) -> list[Path]:
         with disk.storing(self._partial, doing="read"):
             return [path for path in self._partial.iterdir() if path.name != _LOCK]
+
+
+@lru_cache(maxsize=2)
+def _parsed(content: bytes) -> Manifest:
+    """Read a manifest; one run asks several times, and it has an entry for every file."""
+    return from_json(content)
 
 
 @contextmanager
