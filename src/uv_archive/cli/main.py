@@ -12,25 +12,15 @@ from types import FrameType
 
 import click
 
+from uv_archive import __version__
 from uv_archive.cli.output import fail, say, show_error, show_hint
+from uv_archive.cli.overview import COMMANDS, EXIT_STATUSES, overview
 from uv_archive.errors import UvArchiveError
+
+__all__ = ["DONE", "EXIT_STATUSES", "FAILED", "REFUSED", "group", "run"]
 
 #: What is exited with, as uv does; 128 and the signal's number where one ended the run.
 DONE, FAILED, REFUSED = 0, 1, 2
-
-EXIT_STATUSES = """\b
-Exit status:
-  0  done
-  1  the work was begun and failed; what was finished is kept
-  2  the request can't be carried out as it stands; nothing was changed
-  130, 143  ended by SIGINT or SIGTERM; running it again goes on
-"""
-
-_COMMANDS = {
-    "download": "Copy a lock's distributions into an archive.",
-    "sync": "Install a project from an archive, without a network.",
-    "generate-shell-completion": "Print the completion script of a shell.",
-}
 
 
 class _Terminated(BaseException):
@@ -41,39 +31,28 @@ class _Commands(click.Group):
     """Imports a command's module when the command is asked for, and not before."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         module = cmd_name.replace("generate-shell-", "")
         command = importlib.import_module(f"uv_archive.cli.{module}").command
         return command if isinstance(command, click.Command) else None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        # From the table: help of the group need not import every command.
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+    def get_help(self, ctx: click.Context) -> str:
+        return overview().rstrip()
 
 
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EXIT_STATUSES,
 )
-@click.version_option(
-    None, "-V", "--version", package_name="uv-archive", message="%(prog)s %(version)s"
-)
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 @click.pass_context
 def group(context: click.Context) -> None:
-    """Take a uv project offline: archive its locked distributions, and install from the archive.
-
-    \b
-    Examples:
-      uv-archive download --all-platforms -o dist/dependencies
-      uv-archive sync --dist-archive dist/dependencies
-    """
+    """Run a command. `overview` is the help."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(REFUSED)
@@ -102,7 +81,17 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever read our output has gone. Keep the interpreter from finding out once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        # Refusals are named where they are met; this is for one that nobody foresaw.
+        _show_refusal(error)
+        return FAILED
     return status if isinstance(status, int) else DONE
+
+
+def _show_refusal(error: OSError) -> None:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    fail(f"`{error.filename}`: {reason}" if error.filename else f"The system refused: {reason}")
+    show_hint("See to that, then run it again: it goes on where it stopped")
 
 
 def _show_usage_error(error: click.ClickException) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -15,12 +16,17 @@ from uv_archive.digest import Digest
 from uv_archive.errors import StorageError
 
 _BLOCK = 1024 * 1024
+# A file of 1 GB that is made durable only at its end is waited for as long as it was fetched.
+_SEND_OFF = 64 * 1024 * 1024
 _HINTS = {
     errno.ENOSPC: "free some space and run it again: it goes on from where it stopped",
     errno.EDQUOT: "free some of your quota and run it again: it goes on from where it stopped",
     errno.EFBIG: "the file system or a limit (`ulimit -f`) allows no file of this size",
     errno.EMFILE: "allow more open files (`ulimit -n`), or fewer transfers at a time",
     errno.EROFS: "the file system is read-only",
+    errno.EIO: "the device failed: look for its errors in the system's log",
+    errno.EPERM: "give yourself the right to write there",
+    errno.ENFILE: "too many files are open on this machine: close some",
     errno.EACCES: "give yourself the right to write there",
 }
 
@@ -36,6 +42,8 @@ class PartialFile:
         self._path = path
         self._digest = digest
         self.size = 0  # bytes that are hashed
+        self._sent_off = 0  # bytes that were told to go to the disk
+        self._on_the_way: _InBackground | None = None
         with storage(path):
             _remove_unless_plain(path)
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
@@ -48,6 +56,8 @@ class PartialFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._await_disk()
         with suppress(OSError):
             self._file.close()
 
@@ -65,19 +75,24 @@ class PartialFile:
             while rest:
                 rest = rest[self._file.write(rest) :]
         self.on_disk = max(self.on_disk, self.size)
+        if self.size - self._sent_off >= _SEND_OFF:
+            self._send_off()
 
     def clear(self) -> None:
         """Go back to nothing."""
         if self.size == self.on_disk == 0:
             return
         with storage(self._path):
+            self._await_disk()
             self._file.seek(0)
             self._file.truncate()
-        self.size = self.on_disk = 0
+        self.size = self.on_disk = self._sent_off = 0
         self._reset_hashes()
 
     def remove(self) -> None:
         """Close the file and take it away: its bytes are of no use."""
+        with suppress(OSError):
+            self._await_disk()
         with storage(self._path):
             self._file.close()
             self._path.unlink(missing_ok=True)
@@ -86,6 +101,7 @@ class PartialFile:
         """See to it that the bytes survive a power failure, and close the file."""
         try:
             with storage(self._path):
+                self._await_disk()
                 os.fsync(self._file.fileno())
                 self._file.close()
         except StorageError:
@@ -105,6 +121,19 @@ class PartialFile:
             return None
         return (self._other or self._sha256).hexdigest()
 
+    def _send_off(self) -> None:
+        """Have the disk begin with what is there, so that little is left to wait for at the end."""
+        with storage(self._path):
+            self._await_disk()
+        self._sent_off = self.size
+        self._on_the_way = _InBackground(os.fsync, self._file.fileno())
+
+    def _await_disk(self) -> None:
+        # A failure is told once for each open file: whoever asks first has to pass it on.
+        way, self._on_the_way = self._on_the_way, None
+        if way is not None:
+            way.finish()
+
     def _hash(self, block: bytes | memoryview) -> None:
         self._sha256.update(block)
         if self._other is not None:
@@ -115,6 +144,26 @@ class PartialFile:
         self._sha256 = sha256()
         other = self._digest is not None and self._digest.algorithm != "sha256"
         self._other = self._digest.hasher() if self._digest is not None and other else None
+
+
+class _InBackground:
+    """A call in a thread of its own, whose `OSError` is raised where it is waited for."""
+
+    def __init__(self, work: Callable[[int], None], argument: int) -> None:
+        self._trouble: OSError | None = None
+        self._thread = threading.Thread(target=self._run, args=(work, argument), daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        self._thread.join()
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _run(self, work: Callable[[int], None], argument: int) -> None:
+        try:
+            work(argument)
+        except OSError as error:
+            self._trouble = error
 
 
 def _remove_unless_plain(path: Path) -> None:

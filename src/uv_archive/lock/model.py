@@ -99,6 +99,10 @@ class Distribution:
     size: int | None
     place: str = field(compare=False)
 
+    def __hash__(self) -> int:
+        # Made anew for each look-up; the other parts would hash a version and all tags every time.
+        return hash(self.filename.text)
+
     @property
     def is_wheel(self) -> bool:
         return isinstance(self.filename, WheelFilename)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
+import tomli
 from packaging.specifiers import SpecifierSet
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 from packaging.version import Version
@@ -44,7 +45,7 @@ from uv_archive.lock.model import (
     TreeSource,
     UrlSource,
 )
-from uv_archive.lock.toml import Table
+from uv_archive.lock.toml import Table, with_shared_strings
 from uv_archive.markers import Marker
 from uv_archive.url import Url
 
@@ -88,26 +89,11 @@ def parse_document(content: bytes) -> dict[str, Any]:
     if len(content) > _LARGEST:
         raise LockError(f"it is larger than {_LARGEST // 2**20} MiB")
     try:
-        document = tomllib.loads(content.decode())
+        document = tomli.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise LockError(f"it isn't TOML: {_first_line(error)}") from error
-    _check_depth(document)
-    return document
-
-
-def _check_depth(document: Mapping[str, Any]) -> None:
-    """Refuse what would exhaust the stack of whoever walks or writes the document."""
-    level: list[Any] = [document]
-    for _ in range(_DEEPEST):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-        if not level:
-            return
-    raise LockError("it is nested too deeply")
+    shared: dict[str, Any] = with_shared_strings(document, deepest=_DEEPEST)
+    return shared
 
 
 def _first_line(error: Exception) -> str:
@@ -228,7 +214,9 @@ class _LockReader:
             wheels=tuple(_wheel(t, name, version, source) for t in table.tables("wheels")),
         )
 
-    def _named_dependencies(self, table: Table) -> dict[NormalizedName, tuple[Dependency, ...]]:
+    def _named_dependencies(self, table: Table) -> Mapping[NormalizedName, tuple[Dependency, ...]]:
+        if not table.value:
+            return _NO_EDGES
         return {_key_name(table, key): self._dependencies(table, key) for key in table.keys()}
 
     def _dependencies(self, table: Table, key: str) -> tuple[Dependency, ...]:
@@ -261,6 +249,9 @@ class _LockReader:
             return self._by_identity[(name, version, source)]
         raise edge.fail("name", "the lock has no package for a dependency")
 
+
+# Shared by nearly all packages of a lock.
+_NO_EDGES: Mapping[NormalizedName, tuple[Dependency, ...]] = MappingProxyType({})
 
 # What tells the packages of a lock apart.
 _Identity = tuple[NormalizedName, Version | None, Source]
@@ -441,7 +432,7 @@ def _wheel(
 
 def _fits(named: Version, locked: Version) -> bool:
     # uv allows a file to have a local version that the package's version leaves out.
-    return locked in (named, Version(named.public))
+    return locked == named or (named.local is not None and locked == Version(named.public))
 
 
 def _location(table: Table, source: Source) -> tuple[str, Url | LocalPath]:

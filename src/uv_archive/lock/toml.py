@@ -108,3 +108,29 @@ class Table:
         if not isinstance(value, kind):
             raise self.fail(key, f"expected {name}")
         return value
+
+
+def with_shared_strings(document: dict[str, Any], *, deepest: int) -> dict[str, Any]:
+    """Keep equal strings once: keys, indexes and dates are half of a lock's memory.
+
+    Raises `LockError` for what is nested deeper than *deepest*: it would exhaust the stack of
+    whoever walks or writes the document.
+    """
+    shared: dict[str, Any] = _shared(document, {}, deepest)
+    return shared
+
+
+def _shared(value: Any, known: dict[str, str], deepest: int) -> Any:  # noqa: ANN401 - TOML
+    kind = type(value)
+    if kind is str:
+        return known.setdefault(value, value)
+    if kind is not dict and kind is not list:
+        return value
+    if not deepest:
+        raise LockError("it is nested too deeply")
+    if kind is list:
+        return [_shared(inner, known, deepest - 1) for inner in value]
+    return {
+        known.setdefault(key, key): _shared(inner, known, deepest - 1)
+        for key, inner in value.items()
+    }
