@@ -6,6 +6,7 @@ anything, and prints what came of it.
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import shutil
@@ -15,9 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import IO, ParamSpec, TypeVar
 
 import pytest
+from typing_extensions import Buffer
 
 from tests.archive.bringing import Files, bring, tree, untruths
 from tests.archive.samples import contents
@@ -27,7 +29,7 @@ from uv_archive.archive.manifest import JSONObject
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: What pathlib and this program call to change anything, or to make it durable.
+#: What pathlib and this program call to change anything, or to make it durable; writing is another.
 CALLS = ("replace", "unlink", "mkdir", "rmdir", "fsync", "ftruncate", "open")
 
 
@@ -46,9 +48,34 @@ def at_call(number: int, act: Callable[[str], None]) -> Iterator[Callable[[], in
 
         return call
 
+    class Written(io.FileIO):
+        """A file of which half of what is to be written arrives before the disturbance."""
+
+        def write(self, data: Buffer, /) -> int:
+            nonlocal count
+            count += 1
+            if count == number:
+                super().write(memoryview(data)[: memoryview(data).nbytes // 2])
+                act("write")
+            return super().write(data)
+
+    fdopen, open_path = os.fdopen, Path.open
+
+    def fdopen_written(descriptor: int, mode: str = "r", buffering: int = -1) -> IO[bytes]:
+        if buffering == 0 and "+" in mode:
+            return Written(descriptor, mode)
+        return fdopen(descriptor, mode, buffering)
+
+    def open_written(path: Path, mode: str = "r", *arguments: int, **options: str) -> object:
+        if mode not in {"xb", "wb"}:
+            return open_path(path, mode, *arguments, **options)  # type: ignore[call-overload]
+        return io.BufferedWriter(disturbed("open", Written)(path, mode))
+
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLS:
             patch.setattr(os, name, disturbed(name, getattr(os, name)))
+        patch.setattr(os, "fdopen", fdopen_written)
+        patch.setattr(Path, "open", open_written)
         yield lambda: count
 
 
