@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from uv_archive.uv import OLDEST_UV
+
 #: Set on the machines that decide whether a change lands: nothing may be skipped there.
 IN_CI = bool(os.environ.get("CI"))
+# Another uv for all tests than the one that is installed, such as the oldest that is supported.
+_OTHER_UV = os.environ.get("UV_ARCHIVE_TEST_UV")
 
 settings.register_profile("everyday", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
@@ -93,7 +97,19 @@ def tool() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def uv(tool: Callable[[str], Path]) -> Path:
     """The uv binary."""
-    return tool("uv")
+    return Path(_OTHER_UV) if _OTHER_UV else tool("uv")
+
+
+@pytest.fixture(scope="session")
+def oldest_uv(tool: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The oldest uv that is supported, from a package index: for `network` tests only."""
+    directory = tmp_path_factory.mktemp("oldest-uv")
+    install = ("pip", "install", "--quiet", "--target", str(directory))
+    done = subprocess.run(
+        [tool("uv"), *install, f"uv=={OLDEST_UV}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return directory / "bin" / "uv"
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,8 @@ from uv_archive.archive.manifest import (
     Origin,
     Why,
 )
-from uv_archive.lock import Lock, read_lock
+from uv_archive.lock import Lock, Package, read_lock
+from uv_archive.lock.model import GitSource, TreeSource
 from uv_archive.project import find_project
 from uv_archive.sync import SyncRequest, SyncResult, sync
 from uv_archive.uv import Completed, Uv
@@ -110,10 +111,14 @@ class Offline:
         lock: Lock,
         *,
         build_requirements: Sequence[Path] = (),
-        built: Mapping[Path, str] | None = None,
+        builds: Mapping[str, Sequence[Path]] | None = None,
+        built: Mapping[Path, str | BuiltFrom] | None = None,
         leave_out: Sequence[str] = (),
     ) -> Path:
-        """Make an archive of every file of *lock*, but for those that are left out."""
+        """Make an archive of every file of *lock*, but for those that are left out.
+
+        *build_requirements* are those of every build that there may be; *builds* say more.
+        """
         self.archive.mkdir()
         entries: dict[ArchivePath, Entry] = {}
         for package in lock.packages:
@@ -125,14 +130,25 @@ class Offline:
                 entries[path] = self._added(
                     path, source, package.name, distribution.source, (Locked(),)
                 )
-        for file in build_requirements:
-            requirement = BuildRequirement(of="it", requested=_name(file), found="static")
+        labels = [str(package) for package in lock.packages if _may_be_built(package)]
+        wanted = builds or dict.fromkeys(labels, build_requirements)
+        for file in dict.fromkeys(file for files in wanted.values() for file in files):
             path = ArchivePath(file.name)
-            entries[path] = self._added(path, file, _name(file), INDEX, (requirement,))
+            digest = sha256(file).removeprefix("sha256:")
+            reasons: tuple[Why, ...] = tuple(
+                BuildRequirement(of=label, requested=_name(file), found="static")
+                for label, files in wanted.items()
+                if file in files
+            )
+            if path in entries and entries[path].sha256 == digest:
+                reasons = (Locked(), *reasons)
+            elif path in entries:
+                path = ArchivePath(f"index/{digest[:8]}/{file.name}")
+            entries[path] = self._added(path, file, _name(file), INDEX, reasons)
         for file, origin in (built or {}).items():
             path = ArchivePath(file.name)
-            why = (BuiltFrom(sha256=origin),)
-            entries[path] = self._added(path, file, _name(file), INDEX, why)
+            why = BuiltFrom(sha256=origin) if isinstance(origin, str) else origin
+            entries[path] = self._added(path, file, _name(file), INDEX, (why,))
         copy = ArchivePath("locked/uv.lock")
         (self.archive / "locked").mkdir()
         shutil.copyfile(self.root / "uv.lock", self.archive / copy)
@@ -238,6 +254,10 @@ class Offline:
         listed = self.plain("pip", "list", "--format", "freeze", "-p", str(self.root / ".venv"))
         assert listed.status == 0, listed.stderr
         return set(listed.stdout.split())
+
+
+def _may_be_built(package: Package) -> bool:
+    return package.sdist is not None or isinstance(package.source, (TreeSource, GitSource))
 
 
 def _name(file: Path) -> str:

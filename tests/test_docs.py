@@ -24,7 +24,7 @@ from uv_archive import errors
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
-COMMANDS = ("download", "sync", "generate-shell-completion")
+COMMANDS = ("download", "build", "sync", "verify", "generate-shell-completion")
 
 SCHEMA = json.loads(files("uv_archive.cli").joinpath("download.schema.json").read_text("utf-8"))
 

@@ -30,7 +30,9 @@ LAYERS = (
     ("fetch",),
     ("build_requirements",),
     ("scratch",),
+    ("build",),
     ("download", "sync"),
+    ("verify",),
     ("",),  # the Python interface: `uv_archive` itself
     ("cli",),
     ("__main__",),

@@ -99,6 +99,25 @@ def test_none_at_all_is_an_error(beside: Path, tmp_path: Path) -> None:
     assert "pip install" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("version", [None, "0.11.28"])
+def test_an_archive_that_brings_one_is_named(
+    beside: Path, tmp_path: Path, version: str | None
+) -> None:
+    if version:
+        executable(beside, says=f"uv {version}")
+    archive = tmp_path / "an archive"
+    archive.mkdir()
+    with pytest.raises(ToolError) as without:
+        find_uv({"PATH": ""}, archive=archive)
+    archive.joinpath("install.py").touch()
+    with pytest.raises(ToolError) as having:
+        find_uv({"PATH": ""}, archive=archive)
+    for caught in (without, having):
+        assert f"uv {OLDEST_UV} or later is needed" in str(caught.value.hint)
+    assert "`download --with-tools`" in str(without.value.hint)
+    assert f"run `python3 '{archive}/install.py'`" in str(having.value.hint)
+
+
 @pytest.mark.parametrize(
     ("content", "mode"),
     [

@@ -80,17 +80,41 @@ def check_safe(text: str) -> None:
 def parse_wheel(text: str) -> WheelFilename:
     """Take a wheel's file name apart. Raises `ValueError`."""
     check_safe(text)
-    compressed = text.split("-")[-3:]
-    if math.prod(part.count(".") + 1 for part in compressed) > _MOST_TAGS:
-        raise ValueError("not the name of a wheel: it has too many tags")
     written_name, dash, rest = text.partition("-")
     try:
         # uv takes a name with several underscores in a row, `packaging` doesn't.
         single = re.sub("_{2,}", "_", written_name)
-        name, version, build, tags = parse_wheel_filename(single + dash + rest)
+        head, tags = _halves(single + dash + rest)
+        name, version, build, _ = _parse_head(head)
+        return WheelFilename(
+            text=text, name=name, version=version, build=build, tags=_parse_tags(tags)
+        )
     except InvalidWheelFilename as error:
         raise ValueError("not the name of a wheel") from error
-    return WheelFilename(text=text, name=name, version=version, build=build, tags=tags)
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """Split a wheel's name before its tags.
+
+    A package's wheels have the first half in common, and a lock's wheels a few second ones, so
+    each is parsed once: a lock has thousands of names, and reading them was most of reading it.
+    """
+    parts = text.rsplit("-", 3)
+    if len(parts) < 4:
+        raise InvalidWheelFilename("too few parts")
+    return parts[0], "-".join(parts[1:])
+
+
+@lru_cache(maxsize=64)
+def _parse_head(head: str) -> tuple[NormalizedName, Version, BuildTag, frozenset[Tag]]:
+    return parse_wheel_filename(f"{head}-py3-none-any.whl")
+
+
+@lru_cache(maxsize=4096)
+def _parse_tags(tags: str) -> frozenset[Tag]:
+    if math.prod(part.count(".") + 1 for part in tags.split("-")) > _MOST_TAGS:
+        raise ValueError("not the name of a wheel: it has too many tags")
+    return parse_wheel_filename(f"a-0-{tags}")[3]
 
 
 def parse_sdist(text: str, name: NormalizedName) -> SdistFilename:

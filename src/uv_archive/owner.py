@@ -10,7 +10,6 @@ from typing import Literal, assert_never
 from packaging.utils import NormalizedName
 
 from uv_archive.lock.model import Lock
-from uv_archive.lock.pylock import read_pylock, unknown_minor_version
 from uv_archive.lock.reader import parse_lock, read_with
 from uv_archive.project import Project, member_default_groups, read_pyproject
 from uv_archive.pylock import PylockFile
@@ -33,7 +32,11 @@ def lock_of(owner: Owner, *, at: Path | None = None) -> Lock:
             # A tree beside a script may be one of its dependencies, and is not its project.
             return replace(read_with(path, parse_lock, hint=hint), has_root=False)
         case PylockFile():
-            return read_pylock(at) if at else owner.lock
+            if at is None:
+                return owner.lock
+            from uv_archive.lock.pylock import read_pylock  # noqa: PLC0415 - seldom needed
+
+            return read_pylock(at)
         case _:
             assert_never(owner)
 
@@ -46,7 +49,11 @@ def settings_of(owner: Owner, environment: Mapping[str, str]) -> Settings:
 
 def cautions(owner: Owner) -> Iterator[tuple[str, str]]:
     """Yield what somebody who relies on the lock should know: messages with hints."""
-    version = unknown_minor_version(owner.lock) if isinstance(owner, PylockFile) else None
+    if not isinstance(owner, PylockFile):
+        return
+    from uv_archive.lock.pylock import unknown_minor_version  # noqa: PLC0415 - seldom needed
+
+    version = unknown_minor_version(owner.lock)
     if version is not None:
         yield (
             f"`{owner.identity}` has version {version}, and this program knows 1.0",

@@ -7,13 +7,13 @@ lies at the workspace's root. Source: uv's `crates/uv-workspace`.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+import tomli
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
 from uv_archive.errors import ProjectError
@@ -121,7 +121,7 @@ def _default_groups(
 def read_pyproject(path: Path) -> Mapping[str, Any]:
     """Read a `pyproject.toml`. Raises `ProjectError`."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomli.loads(path.read_bytes().decode())
     except OSError as error:
         raise ProjectError(f"`{path}` can't be read: {error.strerror}") from error
     except RecursionError as error:

@@ -10,7 +10,6 @@ from pathlib import Path
 from packaging.utils import NormalizedName
 
 from uv_archive.lock.model import Lock
-from uv_archive.lock.pylock import default_groups, read_pylock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +34,8 @@ class PylockFile:
     @property
     def default_groups(self) -> tuple[NormalizedName, ...]:
         """The groups that are installed unasked."""
+        from uv_archive.lock.pylock import default_groups  # noqa: PLC0415 - it takes time
+
         return default_groups(self.lock)
 
     @property
@@ -44,5 +45,7 @@ class PylockFile:
 
 def find_pylock(path: Path) -> PylockFile:
     """Read the pylock file at *path*. Raises `LockError`."""
+    from uv_archive.lock.pylock import read_pylock  # noqa: PLC0415 - it takes time
+
     lock = read_pylock(path)
     return PylockFile(lock_path=Path(os.path.abspath(path)), lock=lock)  # noqa: PTH100

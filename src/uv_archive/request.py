@@ -46,7 +46,8 @@ class Request:
 
     Without *targets* it is for all platforms, and *pythons* limit its wheels. *project* is the
     workspace member it starts from. *sdists* is `--sdists` or `--no-sdists`, where given.
-    *tools* are those that a machine needs to install with.
+    *tools* are those that a machine needs to install with. With *wheels_only* a source goes as
+    soon as a wheel that was built from it serves all of the targets.
     """
 
     project: NormalizedName | None
@@ -57,6 +58,7 @@ class Request:
     sdists: bool | None = None
     build_requirements: bool = True
     tools: bool = False
+    wheels_only: bool = False
 
     @property
     def all_platforms(self) -> bool:
@@ -119,6 +121,8 @@ class Request:
             record["build-requirements"] = False
         if self.tools:
             record["tools"] = True
+        if self.wheels_only:
+            record["wheels-only"] = True
         return record
 
     @classmethod
@@ -134,6 +138,7 @@ class Request:
                 sdists=_flag(record["sdists"]) if "sdists" in record else None,
                 build_requirements=_flag(record.get("build-requirements", True)),
                 tools=_flag(record.get("tools", False)),
+                wheels_only=_flag(record.get("wheels-only", False)),
             )
         except (TypeError, ValueError, AttributeError, KeyError, UvArchiveError) as error:
             raise ArchiveError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from uv_archive.errors import ToolError
 #: The oldest uv whose later `uv sync --locked` finds nothing to change, for every kind of source.
 OLDEST_UV = Version("0.11.29")
 
+_NEEDED = f"uv {OLDEST_UV} or later is needed"
 _HOW_TO_GET_UV = (
-    f"Install uv {OLDEST_UV} or later, for example with `pip install 'uv>={OLDEST_UV}'`; or let "
+    f"{_NEEDED}. Install it, for example with `pip install 'uv>={OLDEST_UV}'`; or let "
     "`download --with-tools` bring it, and run the archive's `install.py`"
 )
 
@@ -103,31 +105,45 @@ class Uv:
             ) from error
 
 
-def find_uv(environment: Mapping[str, str] | None = None, *, runner: Runner = run_process) -> Uv:
+def find_uv(
+    environment: Mapping[str, str] | None = None,
+    *,
+    runner: Runner = run_process,
+    archive: Path | None = None,
+) -> Uv:
     """Find uv: what `UV` names, else the one installed beside this program, else on `PATH`.
 
     uv itself sets `UV` for the programs it runs (`uv run`, `uvx`). Raises `ToolError` if there
-    is none, or none that is new enough.
+    is none, or none that is new enough; its hint tells of the one that *archive* brings.
     """
     environment = os.environ if environment is None else environment
+    how_to_get_uv = _how_to_get_uv(archive)
     executable = _locate(environment)
     if executable is None:
-        raise ToolError("uv was not found", hint=_HOW_TO_GET_UV)
+        raise ToolError("uv was not found", hint=how_to_get_uv)
     try:
         said = runner(
             [str(executable), "--version"], environment=environment, directory=None, capture=True
         )
     except OSError as error:
         raise ToolError(
-            f"`{executable}` can't be run: {error.strerror}", hint=_HOW_TO_GET_UV
+            f"`{executable}` can't be run: {error.strerror}", hint=how_to_get_uv
         ) from error
     match = re.match(r"uv (\d+\.\d+\.\d+)", said.stdout)
     if match is None:
-        raise ToolError(f"`{executable}` isn't uv", hint=_HOW_TO_GET_UV)
+        raise ToolError(f"`{executable}` isn't uv", hint=how_to_get_uv)
     version = Version(match[1])
     if version < OLDEST_UV:
-        raise ToolError(f"`{executable}` is uv {version}, which is too old", hint=_HOW_TO_GET_UV)
+        raise ToolError(f"`{executable}` is uv {version}, which is too old", hint=how_to_get_uv)
     return Uv(executable=executable, version=version, runner=runner)
+
+
+def _how_to_get_uv(archive: Path | None) -> str:
+    """Say what to do without uv. An archive with tools has one, and a script that runs it."""
+    script = archive / "install.py" if archive else None
+    if script is None or not script.is_file():
+        return _HOW_TO_GET_UV
+    return f"{_NEEDED}, and the archive brings one: run `python3 {shlex.quote(str(script))}`"
 
 
 def _locate(environment: Mapping[str, str]) -> Path | None:

@@ -38,6 +38,13 @@ def offer_tools(directory: Path, uv: Path, *, platforms: Sequence[str] = (HERE, 
         module = importlib.import_module(name)
         wheel = wheel_of(metadata.distribution(name), package=Path(str(module.__file__)).parent)
         (directory / wheel.filename.text).write_bytes(wheel.content)
+    # The real one is compiled for one Python, and this does the same.
+    make_wheel(
+        directory,
+        "tomli",
+        metadata.version("tomli"),
+        files={"tomli/__init__.py": b"from tomllib import TOMLDecodeError, load, loads\n"},
+    )
     return version
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import json
@@ -59,6 +60,8 @@ class Bench:
     uv: Path
     offline: Sequence[str]
     variables: dict[str, str] = field(default_factory=dict)
+    #: Seconds, after which a command hangs.
+    patience: float = 120
 
     @property
     def root(self) -> Path:
@@ -125,7 +128,7 @@ class Bench:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=self.patience,
         )
         assert "Traceback" not in done.stderr, done.stderr
         assert CANARY not in done.stdout + done.stderr
@@ -205,6 +208,31 @@ def installed(environment: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+def contents(environment: Path) -> dict[str, dict[str, str]]:
+    """Return the digest of each file of each installed distribution, by `name-version`.
+
+    Each is what its RECORD says, where that says anything.
+    """
+    found = {}
+    for record in environment.glob("lib/python*/site-packages/*.dist-info/RECORD"):
+        rows = csv.reader(record.read_text().splitlines())
+        recorded = {path: digest for path, digest, _ in rows if path.rpartition(".")[2] != "pyc"}
+        digests = {path: _record_hash(record.parent.parent / path) for path in recorded}
+        wrong = [path for path, said in recorded.items() if said and said != digests[path]]
+        assert wrong == [], wrong
+        # uv's own note of when a local file was last changed; of an index's files it has none.
+        left_out = ("/RECORD", "/uv_cache.json")
+        found[record.parent.name.removesuffix(".dist-info")] = {
+            path: digest for path, digest in digests.items() if not path.endswith(left_out)
+        }
+    return found
+
+
+def _record_hash(path: Path) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest())
+    return f"sha256={digest.decode().rstrip('=')}"
+
+
 def tree(directory: Path) -> Tree:
     """Return everything below a directory, following no link."""
     found: dict[str, tuple[str, int, bytes]] = {}
@@ -223,7 +251,7 @@ def metadata(archive: Path) -> dict[str, bytes]:
     return {
         path.relative_to(archive).as_posix(): path.read_bytes()
         for path in sorted(archive.rglob("*"))
-        if path.is_file() and not path.name.endswith((".whl", ".tar.gz", ".zip"))
+        if path.is_file() and not path.name.endswith((".whl", ".tar.gz", ".zip", ".bundle"))
     }
 
 

@@ -48,7 +48,7 @@ def _build(directory, files):
     files[f"{stem}.dist-info/RECORD"] = "".join(f"{name},,\\n" for name in names)
     with zipfile.ZipFile(pathlib.Path(directory, f"{stem}-py3-none-any.whl"), "w") as wheel:
         for name, text in files.items():
-            wheel.writestr(name, text)
+            wheel.writestr(zipfile.ZipInfo(name), text)
     return f"{stem}-py3-none-any.whl"
 """
 

@@ -110,7 +110,8 @@ class TestTheArchive:
         assert_valid(near)
         names = {path.partition("-")[0] for path in near.distributions() if "/" in path}
         assert names == {
-            f"tools/{name}" for name in ("uv", "uv_archive", "click", "packaging", "tomli_w")
+            f"tools/{name}"
+            for name in ("uv", "uv_archive", "click", "packaging", "tomli", "tomli_w")
         }
         files = near.manifest()["files"]
         assert isinstance(files, dict)
@@ -361,39 +362,3 @@ class TestWhatIsRefused:
         assert said.status == 2
         assert "uv-archive needs a Python >=3.11 to run" in said.err
         assert not far.venv.exists()
-
-
-@pytest.mark.network
-def test_with_the_tools_of_a_real_index(
-    tmp_path: Path,
-    uv: Path,
-    no_network: tuple[str, ...],
-    old_python: Path,
-    only: Callable[[Path], str],
-) -> None:
-    kept = ("UV_", "PIP_", "SSL_", "XDG_CONFIG")
-    variables = {n: v for n, v in os.environ.items() if n.startswith(kept) or "proxy" in n.lower()}
-    bench = Bench(
-        directory=tmp_path / "bench",
-        index=Index(tmp_path / "nothing"),
-        uv=uv,
-        offline=no_network,
-        variables={**variables, "UV_PYTHON": sys.executable},
-    )
-    bench.directory.joinpath("home").mkdir(parents=True)
-    bench.root.mkdir()
-    bench.write("pyproject.toml", """
-        [project]
-        name = "app"
-        version = "1.0"
-        requires-python = ">=3.11"
-        dependencies = ["idna"]
-    """)  # fmt: skip
-    bench.lock()
-    bench.download("--with-tools", "--all-platforms")
-    assert_valid(bench)
-    assert len(list(bench.archive.glob("tools/uv-*"))) == 5
-    environment = {"PATH": only(Path(sys.executable))}
-    said = run_bare(bench, python=old_python, variables=environment)
-    assert said.status == 0, said.err
-    bench.imports("idna")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -110,6 +111,13 @@ def test_rehearsals_are_right(project: Bench, case: str) -> None:
     archive = project.directory / case
     project.download("--frozen", *flags, "-o", archive)
     assert project.distributions(archive) == expected
+
+
+def test_a_python_that_uv_does_not_know_is_a_warning(project: Bench) -> None:
+    said = project.download("--frozen", "--dry-run", "-p", "3.99", "--no-dev")
+    assert re.search(r"warning: uv [\d.]+ knows no Python 3\.99, and there is none here", said.err)
+    said = project.download("--frozen", "--dry-run", "-p", "3.12", "--no-dev")
+    assert "knows no Python" not in said.err
 
 
 def test_the_summary_names_what_was_left_out(project: Bench) -> None:

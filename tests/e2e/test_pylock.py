@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tomli_w
 from packaging.pylock import Pylock
+from packaging.utils import canonicalize_name
 
 from tests.distributions import make_wheel
 from tests.e2e.bench import Bench, Said, difference, installed
@@ -17,6 +16,7 @@ from tests.e2e.projects import write_project
 from tests.e2e.validity import assert_valid
 from tests.git.repositories import Origin
 from tests.git.server import serving
+from uv_archive.sync.unfinished import marks
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
@@ -265,6 +265,39 @@ def test_a_damaged_file_is_refused_and_a_short_distribution_repaired(bench: Benc
     assert wheel.name in said.err
 
 
+def test_with_nothing_to_do_nothing_is_hashed(bench: Bench) -> None:
+    write(bench, [beta(bench)])
+    bench.download("--pylock", "pylock.toml")
+    assert "Checking 1 distribution" in bench.sync("--pylock", "pylock.toml").err
+    assert "Checking" not in bench.sync("--pylock", "pylock.toml").err.splitlines()[0]
+    assert "Checking" in bench.sync("--pylock", "pylock.toml", "--reinstall").err
+
+
+def test_what_was_being_built_when_a_sync_was_killed_is_built_again(bench: Bench) -> None:
+    configure(bench)
+    write(bench, [beta(bench), gamma(bench)])
+    bench.download("--pylock", "pylock.toml")
+    bench.sync("--pylock", "pylock.toml")
+    with marks(bench.venv) as own:
+        own.begin([canonicalize_name("gamma")], creating=False)
+    said = bench.sync("--pylock", "pylock.toml")
+    assert "1 distribution not whole, and installed again" in said.err
+    assert "gamma" in said.err
+    assert not list(bench.root.glob(".uv-archive-*"))
+
+
+def test_a_build_that_fails_leaves_no_mark(bench: Bench) -> None:
+    configure(bench)
+    write_project(bench, "[]", name="one", at="one")
+    write(bench, [beta(bench), {"name": "one", "directory": {"path": "one"}}])
+    bench.download("--pylock", "pylock.toml")
+    pyproject = bench.root / "one" / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("requires = [", 'requires = ["absent", '))
+    said = bench.uv_archive("sync", "--pylock", "pylock.toml", offline=True)
+    assert said.status == 1, said.text
+    assert not list(bench.root.glob(".uv-archive-*"))
+
+
 def test_source_trees_are_built_where_they_are(bench: Bench) -> None:
     configure(bench)
     write_project(bench, "[]", name="one", at="one")
@@ -328,12 +361,3 @@ def installed_by_uv(bench: Bench) -> dict[str, dict[str, str]]:
     found = installed(bench.venv)
     bench.clear_environment()
     return found
-
-
-@pytest.mark.network
-def test_what_pip_locks_is_installed(bench: Bench) -> None:
-    pip = [sys.executable, "-m", "pip", "lock", "--quiet", "-o", "pylock.toml", "packaging"]
-    subprocess.run(pip, cwd=bench.root, check=True)
-    bench.download("--pylock", "pylock.toml")
-    bench.sync("--pylock", "pylock.toml")
-    bench.imports("packaging")

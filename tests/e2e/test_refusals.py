@@ -198,7 +198,7 @@ BAD = {
         spoil=_newer_archive, says=["format 2"], hint="newer uv-archive"
     ),
     "archive-with-a-damaged-description": Bad(
-        spoil=_damaged_description, says=["uv-archive.json"], hint="another directory"
+        spoil=_damaged_description, says=["uv-archive.json"], hint="download --verify"
     ),
     # The server
     "wrong-hash": Bad(

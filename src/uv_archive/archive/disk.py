@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,29 @@ def storing(path: Path, *, doing: str = "written") -> Iterator[None]:
         yield
     except OSError as error:
         raise storage_error(error, path, doing=doing) from error
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Have a directory for things of the moment, outside of any archive.
+
+    Raises `StorageError` for what the file system refuses there. What can't be cleared away is
+    left to the system.
+    """
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix="uv-archive-", ignore_cleanup_errors=True
+        ) as directory:
+            yield Path(directory)
+    except BrokenPipeError:
+        raise  # Nobody reads what is said any more, which has nothing to do with files.
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StorageError(
+            f"Temporary files can't be written to `{error.filename or tempfile.gettempdir()}`: "
+            f"{reason}",
+            hint="Make room there, or name another directory in `TMPDIR`",
+        ) from error
 
 
 def sync_file(descriptor: int) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+import tomli
 import tomli_w
 from packaging.utils import NormalizedName
 
@@ -21,6 +21,7 @@ from uv_archive.archive.layout import INDEX, ArchivePath
 from uv_archive.archive.locked import without_credentials
 from uv_archive.archive.manifest import Entry
 from uv_archive.errors import ArchiveError
+from uv_archive.lock.toml import with_shared_strings
 from uv_archive.selection import Include
 
 _LONGEST_LABEL = 100
@@ -123,7 +124,7 @@ def relative_pylock(
     Raises `ArchiveError` if it isn't what uv writes.
     """
     try:
-        document: dict[str, object] = tomllib.loads(exported)
+        document: dict[str, object] = with_shared_strings(tomli.loads(exported), deepest=_DEEPEST)
     except ValueError as error:
         raise _not_a_pylock(f"it isn't TOML ({error})") from error
     places: dict[tuple[str, str], ArchivePath] = {}
@@ -166,6 +167,8 @@ def requirements(pylock: Pylock) -> Requirements:
     return Requirements(text="".join(f"{line}\n" for line in lines), left_out=tuple(left_out))
 
 
+# uv's own output isn't nested deeper than a few levels.
+_DEEPEST = 80
 # PEP 751's top-level keys, but for those that say who wrote the file.
 _TOP_LEVEL = (
     "lock-version",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,3 +126,13 @@ def _row(value: object) -> _Row | None:
             return (size, modified, changed, inode, sha256) if len(sha256) == 64 else None
         case _:
             return None
+
+
+def cache_directory(environment: Mapping[str, str]) -> Path | None:
+    """Return where this program keeps what lies outside of archives; `None` without a home."""
+    if environment.get("XDG_CACHE_HOME"):
+        return Path(environment["XDG_CACHE_HOME"]) / "uv-archive"
+    for variable, below in (("LOCALAPPDATA", "uv-archive"), ("HOME", ".cache/uv-archive")):
+        if environment.get(variable):
+            return Path(environment[variable]) / below
+    return None

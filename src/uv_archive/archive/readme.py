@@ -132,6 +132,7 @@ def _without_it(files: Mapping[ArchivePath, Entry], exports: Sequence[ExportName
         "They leave out the project itself and every other source tree beside it; afterwards",
         "`pip install --no-index --no-deps --no-build-isolation PROJECT` adds it, once its build",
         "backend is installed.",
+        *_project(files),
         *_left_out(exports),
         *_index(files),
         *_sdists(files),
@@ -144,6 +145,22 @@ def _without_it(files: Mapping[ArchivePath, Entry], exports: Sequence[ExportName
             *(f"* `{e.pylock}` and `{e.requirements}`" for e in exports[1:]),
         ]
     return "\n".join([*lines, ""])
+
+
+def _project(files: Mapping[ArchivePath, Entry]) -> Iterable[str]:
+    wheels = [path for path, entry in files.items() if _is_of_project(entry)]
+    if wheels:
+        yield ""
+        yield "Wheels of the project's own source trees are here as well. Where there is no source,"
+        yield "one of these installs them afterwards:"
+        yield ""
+        yield f"    uv pip install --offline --no-index --no-deps {' '.join(sorted(wheels))}"
+        yield f"    pip install --no-index --no-deps {' '.join(sorted(wheels))}"
+
+
+def _is_of_project(entry: Entry) -> bool:
+    whys = entry.origin.why if entry.origin else ()
+    return any(isinstance(why, BuiltFrom) and why.tree is not None for why in whys)
 
 
 def _left_out(exports: Sequence[ExportNames]) -> Iterable[str]:
@@ -209,6 +226,8 @@ def _contents(
         rows.append(("`index/`", "those whose name others have as well"))
     if any(_is_bundle(path) for path in files):
         rows.append((f"`{GIT}/`", "git repositories with their history, for `git clone`"))
+    if any(path.endswith(".lfs.tar") for path in files):
+        rows.append((f"`{GIT}/*.lfs.tar`", "what git LFS keeps for them, for `.git/lfs/objects`"))
     if any(entry.is_tool for entry in files.values()):
         rows.append((f"`{TOOLS}/`", "uv and uv-archive, to install with"))
         rows.append((f"`{INSTALL}`", "installs with these"))

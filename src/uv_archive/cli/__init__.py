@@ -7,12 +7,17 @@ import sys
 
 def main() -> None:
     """Run `uv-archive` and exit with its status."""
-    # Asking for the version is what scripts do most; it needs nothing of the rest.
-    if sys.argv[1:] in (["--version"], ["-V"]):
-        from importlib.metadata import version
+    # What scripts and newcomers ask most needs nothing of the rest.
+    match sys.argv[1:]:
+        case ["--version" | "-V"]:
+            from uv_archive import __version__
 
-        sys.stdout.write(f"uv-archive {version('uv-archive')}\n")
-        return
-    from uv_archive.cli.main import run
+            sys.stdout.write(f"uv-archive {__version__}\n")
+        case ["--help" | "-h"]:
+            from uv_archive.cli.overview import overview
 
-    sys.exit(run(sys.argv[1:]))
+            sys.stdout.write(overview())
+        case arguments:
+            from uv_archive.cli.main import run
+
+            sys.exit(run(arguments))

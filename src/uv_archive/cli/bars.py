@@ -77,6 +77,15 @@ class Bars(Reporter):
     def recording(self) -> None:
         self._step("Writing the archive's metadata")
 
+    def building(self, wheels: int, python: str) -> None:
+        self._step(f"Building {counted(wheels, 'wheel')} for {python}")
+
+    def built(self, wheel: str) -> None:
+        self._console.print(Text(printable(f"Built `{wheel}`")))
+
+    def not_built(self, label: str, reason: str) -> None:
+        self._console.print(Text(printable(f"No wheel of `{label}`: {reason}")))
+
     def total(self, files: int, size: int | None) -> None:
         self.close()
         self._files, self._done = files, 0

@@ -23,17 +23,9 @@ if TYPE_CHECKING:
     from uv_archive.selection import Include
 
 
-class Values(TypedDict):
-    """The options as they were given."""
+class Selected(TypedDict):
+    """The flags of the selection as they were given."""
 
-    project: str | None
-    directory: str | None
-    script: Path | None
-    pylock: Path | None
-    frozen: bool
-    python: tuple[str, ...]
-    python_platform: tuple[str, ...]
-    all_platforms: bool
     extra: tuple[NormalizedName, ...]
     all_extras: bool
     no_extra: tuple[NormalizedName, ...]
@@ -48,12 +40,30 @@ class Values(TypedDict):
     package: tuple[NormalizedName, ...]
     all_packages: bool
     all: bool
+
+
+class Values(Selected):
+    """The options as they were given."""
+
+    project: str | None
+    directory: str | None
+    script: Path | None
+    pylock: Path | None
+    frozen: bool
+    python: tuple[str, ...]
+    python_platform: tuple[str, ...]
+    all_platforms: bool
     no_binary: bool
     no_binary_package: tuple[NormalizedName, ...]
     no_build: bool
     no_build_package: tuple[NormalizedName, ...]
     sdists: bool | None
     no_build_requirements: bool
+    run_hooks: bool
+    build: bool
+    build_project: bool
+    build_jobs: int | None
+    build_timeout: float
     with_tools: bool
     allow_unhashed: tuple[NormalizedName, ...]
     allow_unhashed_all: bool
@@ -63,6 +73,8 @@ class Values(TypedDict):
     verify: bool
     dry_run: bool
     mirror: tuple[str, ...]
+    keyring_provider: str | None
+    allow_insecure_host: tuple[str, ...]
     jobs: int
     output_format: Literal["text", "json"]
     quiet: bool
@@ -147,7 +159,7 @@ _PROJECT = [
         variable="UV_FROZEN",
     ),
 ]
-_TARGETS = [
+TARGETS = [
     click.Option(
         ["-p", "--python"],
         multiple=True,
@@ -169,7 +181,7 @@ _TARGETS = [
         "Python",
     ),
 ]
-_SELECTION = [
+SELECTION = [
     _names("--extra", "EXTRA", "Include an extra"),
     _flag("--all-extras", "Include all extras, conflicting ones too"),
     _names("--no-extra", "EXTRA", "Exclude an extra from `--all-extras`"),
@@ -197,6 +209,35 @@ _FILES = [
         "`--all-platforms` only the sdists that some platform needs",
     ),
     _flag("--no-build-requirements", "Leave out what is needed to build sdists and source trees"),
+    _flag(
+        "--run-hooks",
+        "Ask build backends themselves what they need: runs code of the sdists, without network "
+        "where the system allows that",
+    ),
+    _flag(
+        "--build",
+        "Afterwards build a wheel for each sdist and git source that has none for this machine, "
+        "from what was archived; runs code of the sdists, without network where the system allows "
+        "that. With `--no-sdists` the wheels alone stay",
+    ),
+    _flag(
+        "--build-project",
+        "Also wheels of the project and its workspace members, for machines without their source",
+    ),
+    click.Option(
+        ["--build-jobs"],
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Builds at a time  [default: as many as there are processors]",
+    ),
+    click.Option(
+        ["--build-timeout"],
+        type=click.FloatRange(min=0, min_open=True),
+        default=3600.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Kill a build that takes longer",
+    ),
     _flag(
         "--with-tools",
         "Also uv and this program, for machines that have neither: the archive's `install.py` "
@@ -227,6 +268,20 @@ _NETWORK = [
         multiple=True,
         metavar="FROM=TO",
         help="Fetch URLs that begin with FROM from TO instead. Repeatable",
+    ),
+    click.Option(
+        ["--keyring-provider"],
+        type=click.Choice(["disabled", "subprocess", "native"]),
+        envvar="UV_KEYRING_PROVIDER",
+        help="Ask a keyring for credentials: `subprocess` runs the command `keyring`  "
+        "[default: disabled, or what uv's settings say]",
+    ),
+    click.Option(
+        ["--allow-insecure-host"],
+        multiple=True,
+        metavar="HOST",
+        envvar="UV_INSECURE_HOST",
+        help="Don't check the certificate of a host (`host`, `host:port` or a URL). Repeatable",
     ),
     click.Option(
         ["-j", "--jobs"],
@@ -275,15 +330,15 @@ def _download(**values: Unpack[Values]) -> int:
     if values["output_format"] == "json":
         click.echo(json.dumps(outcome_as_json(outcome), indent=2, sort_keys=True))
     show_outcome(outcome, quiet=values["quiet"] or values["output_format"] == "json")
-    return FAILED if outcome.failures else DONE
+    return FAILED if outcome.failures or (outcome.builds and outcome.builds.failed) else DONE
 
 
 command = SectionedCommand(
     "download",
     sections={
         "Project": _PROJECT,
-        "Targets": _TARGETS,
-        "Selection (as in `uv sync`)": _SELECTION,
+        "Targets": TARGETS,
+        "Selection (as in `uv sync`)": SELECTION,
         "Files": _FILES,
         "Archive": _ARCHIVE,
         "Network": _NETWORK,
@@ -316,7 +371,48 @@ def _seen_from_outside(outcome: Outcome, directory: str | None) -> Outcome:
 def _asked(values: Values) -> Asked:
     """Turn the options into what the library takes."""
     from uv_archive.download import Asked
-    from uv_archive.selection import BuildOptions, Include
+    from uv_archive.selection import BuildOptions
+
+    return Asked(
+        start=Path(values["project"] or "."),
+        script=values["script"],
+        pylock=values["pylock"],
+        frozen=values["frozen"],
+        pythons=values["python"],
+        platforms=values["python_platform"],
+        all_platforms=values["all_platforms"],
+        include=include_of(values),
+        options=BuildOptions(
+            no_binary=values["no_binary"],
+            no_binary_packages=frozenset(values["no_binary_package"]),
+            no_build=values["no_build"],
+            no_build_packages=frozenset(values["no_build_package"]),
+        ),
+        sdists=values["sdists"],
+        build_requirements=not values["no_build_requirements"],
+        run_hooks=values["run_hooks"],
+        build=values["build"],
+        build_project=values["build_project"],
+        build_jobs=values["build_jobs"] or os.cpu_count() or 1,
+        build_timeout=values["build_timeout"],
+        tools=values["with_tools"],
+        directory=values["out_dir"],
+        replace=values["replace"],
+        prune=values["prune"],
+        verify=values["verify"],
+        dry_run=values["dry_run"],
+        allow_unhashed=frozenset(values["allow_unhashed"]),
+        allow_unhashed_all=values["allow_unhashed_all"],
+        mirrors=values["mirror"],
+        keyring_provider=values["keyring_provider"],
+        unverified_hosts=values["allow_insecure_host"],
+        jobs=values["jobs"],
+    )
+
+
+def include_of(values: Selected) -> Include:
+    """Return what the flags of the selection say. Raises `click.UsageError`."""
+    from uv_archive.selection import Include
 
     include = Include(
         packages=values["package"],
@@ -332,37 +428,10 @@ def _asked(values: Values) -> Asked:
         dev=_dev(values),
     )
     _check_exclusive(include)
-    return Asked(
-        start=Path(values["project"] or "."),
-        script=values["script"],
-        pylock=values["pylock"],
-        frozen=values["frozen"],
-        pythons=values["python"],
-        platforms=values["python_platform"],
-        all_platforms=values["all_platforms"],
-        include=include,
-        options=BuildOptions(
-            no_binary=values["no_binary"],
-            no_binary_packages=frozenset(values["no_binary_package"]),
-            no_build=values["no_build"],
-            no_build_packages=frozenset(values["no_build_package"]),
-        ),
-        sdists=values["sdists"],
-        build_requirements=not values["no_build_requirements"],
-        tools=values["with_tools"],
-        directory=values["out_dir"],
-        replace=values["replace"],
-        prune=values["prune"],
-        verify=values["verify"],
-        dry_run=values["dry_run"],
-        allow_unhashed=frozenset(values["allow_unhashed"]),
-        allow_unhashed_all=values["allow_unhashed_all"],
-        mirrors=values["mirror"],
-        jobs=values["jobs"],
-    )
+    return include
 
 
-def _dev(values: Values) -> Literal["include", "exclude", "only"] | None:
+def _dev(values: Selected) -> Literal["include", "exclude", "only"] | None:
     # In uv's order: `--only-dev` goes before `--no-dev`, and that before `--dev`.
     if values["only_dev"]:
         return "only"

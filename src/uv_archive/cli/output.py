@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from pathlib import Path
 
 import click
 
@@ -71,6 +72,15 @@ def size(count: int) -> str:
             break
         amount /= 1024
     return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def shown(directory: Path) -> str:
+    """Write a path as short as it is right: relative to the working directory if it's below."""
+    try:
+        relative = os.path.relpath(directory)
+    except ValueError:  # another drive
+        return str(directory)
+    return str(directory) if relative.startswith("..") else relative
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

@@ -58,6 +58,15 @@ class Lines(Reporter):
     def finding_tools(self, platforms: int) -> None:
         say(f"Finding uv and uv-archive for {counted(platforms, 'platform')}")
 
+    def building(self, wheels: int, python: str) -> None:
+        say(f"Building {counted(wheels, 'wheel')} for {python}")
+
+    def built(self, wheel: str) -> None:
+        say(f"Built `{wheel}`")
+
+    def not_built(self, label: str, reason: str) -> None:
+        say(f"No wheel of `{label}`: {reason}")
+
     def total(self, files: int, size: int | None) -> None:
         self._files, self._done, self._size = files, 0, size
         self._received.clear()

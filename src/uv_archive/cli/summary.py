@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from uv_archive.archive.manifest import JSONObject
-from uv_archive.cli.output import counted, fail, give, say, show_hint, size, warn
-from uv_archive.download import Failed, File, Outcome
+from uv_archive.cli.built import builds_as_json, built_line, show_builds
+from uv_archive.cli.output import counted, fail, give, say, show_hint, shown, size, warn
+from uv_archive.download import Failed, File, Oddity, Outcome
 
 # Longer lists are cut; JSON has them whole.
 _MOST = 8
@@ -27,10 +26,14 @@ def show_outcome(outcome: Outcome, *, quiet: bool) -> None:
     if outcome.dry_run and not quiet:
         _show_plan(outcome)
     _show_failures(outcome.failures)
+    if outcome.builds is not None:
+        show_builds(outcome.builds.failed)
     if quiet:
         return
     _show_notes(outcome)
     say(_last_line(outcome))
+    if outcome.builds is not None:
+        say(built_line(outcome.builds))
     if outcome.failures:
         show_hint("Everything else is kept. Run the same command again to fetch what is missing")
     elif not outcome.dry_run:
@@ -44,12 +47,12 @@ def install_command(outcome: Outcome) -> str:
     """Return the command that installs what was asked for, from the archive."""
     command = ["uv-archive", "sync"]
     if not outcome.is_default:
-        command += ["--dist-archive", _shown(outcome.directory)]
+        command += ["--dist-archive", shown(outcome.directory)]
     return shlex.join([*command, *outcome.flags])
 
 
 def _bare_command(outcome: Outcome) -> str:
-    script = _shown(outcome.directory / "install.py")
+    script = shown(outcome.directory / "install.py")
     return shlex.join(["python3", script, *outcome.flags])
 
 
@@ -64,6 +67,7 @@ def outcome_as_json(outcome: Outcome) -> JSONObject:
         "kept": _files(outcome.kept),
         "moved": _files(outcome.moved),
         "replaced": _files(outcome.replaced),
+        "mended": list(outcome.mended),
         "removed": list(outcome.removed),
         "failures": [
             {"name": one.name, "reason": one.reason, "hint": one.hint} for one in outcome.failures
@@ -77,8 +81,13 @@ def outcome_as_json(outcome: Outcome) -> JSONObject:
             {"package": one.package, "targets": list(one.targets)} for one in outcome.must_compile
         ],
         "builds_unresolved": outcome.builds_unresolved,
+        "to_build": list(outcome.to_build),
+        "builds": None if outcome.builds is None else builds_as_json(outcome.builds),
         "gaps": list(outcome.gaps),
         "doubts": [{"message": one.message, "hint": one.hint} for one in outcome.doubts],
+        "oddities": [
+            {"path": one.path, "what": one.what, "refused": one.refused} for one in outcome.oddities
+        ],
         "unvouched": list(outcome.unvouched),
         "install": None if outcome.failures else install_command(outcome),
     }
@@ -103,6 +112,8 @@ def _show_plan(outcome: Outcome) -> None:
             give(f"{verb:<9} {known:>12}  {file.path}")
     for path in outcome.removed:
         give(f"{'remove':<9} {'':>12}  {path}")
+    for package in outcome.to_build:
+        give(f"{'build':<9} {'':>12}  {package}")
 
 
 def _show_failures(failures: Sequence[Failed]) -> None:
@@ -126,6 +137,8 @@ def _show_notes(outcome: Outcome) -> None:
     for file in outcome.replaced:
         if not outcome.dry_run:
             say(f"Replaced `{file.path}`, which had other bytes")
+    for path in outcome.mended:
+        say(f"Made `{path}` anew, which had other bytes than were written")
     left_out = (
         *outcome.left_out.packages,
         *outcome.left_out.extras,
@@ -135,7 +148,9 @@ def _show_notes(outcome: Outcome) -> None:
         say(f"Not selected: {_cut(left_out)}; `--all` takes everything")
     if outcome.must_compile:
         names = [_compiled(one.package, one.targets) for one in outcome.must_compile]
-        say(f"To be compiled where it is installed: {_cut(names)}")
+        can_build = not (outcome.to_build or outcome.builds)
+        remedy = "; `--build` builds here what can be" if can_build else ""
+        say(f"To be compiled where it is installed: {_cut(names)}{remedy}")
     if outcome.builds_unresolved:
         say(
             f"The build requirements of {counted(outcome.builds_unresolved, 'build')} are known "
@@ -143,6 +158,7 @@ def _show_notes(outcome: Outcome) -> None:
         )
     if outcome.gaps:
         say(f"Without a file for some platform: {_cut(outcome.gaps)}")
+    _show_oddities(outcome.oddities)
     for path in outcome.unvouched:
         warn(f"The lock has no secure hash for `{path}`: it was recorded as it came")
     for hint, alike in _grouped((one.hint, one.message) for one in outcome.doubts):
@@ -152,9 +168,24 @@ def _show_notes(outcome: Outcome) -> None:
             show_hint(hint)
 
 
+def _show_oddities(oddities: Sequence[Oddity]) -> None:
+    refused = {one.path for one in oddities if one.refused}
+    for one in oddities:
+        if one.refused:
+            warn(f"uv won't install from `{one.path}`: it {one.what}")
+    if refused:
+        show_hint(
+            "It is in the archive as it was locked. Lock another version, or bring a wheel of it "
+            "that is as it should be"
+        )
+    taken = [f"`{one.path}` {one.what}" for one in oddities if one.path not in refused]
+    if taken:
+        say(f"Odd, and taken by uv all the same: {_cut(taken, 3)}")
+
+
 def _last_line(outcome: Outcome) -> str:
     brought = (*outcome.fetched, *outcome.replaced)
-    where = _shown(outcome.directory)
+    where = shown(outcome.directory)
     if outcome.dry_run:
         return f"{counted(len(outcome.files), 'distribution')} would be in {where}"
     also = []
@@ -186,12 +217,3 @@ def _total(files: Sequence[File]) -> str:
     total = sum(file.size or 0 for file in files)
     unknown = sum(file.size is None for file in files)
     return size(total) + (f" and {counted(unknown, 'file')} of unknown size" if unknown else "")
-
-
-def _shown(directory: Path) -> str:
-    """Write a path as short as it is right: relative to the working directory if it's below."""
-    try:
-        relative = os.path.relpath(directory)
-    except ValueError:  # another drive
-        return str(directory)
-    return str(directory) if relative.startswith("..") else relative

@@ -9,27 +9,12 @@ from pathlib import Path
 import click
 from packaging.utils import NormalizedName
 
+from uv_archive.cli.archive_digest import ArchiveDigest
 from uv_archive.cli.main import EXIT_STATUSES
 from uv_archive.cli.output import counted, give, printable, say, show_hint, warn
 from uv_archive.digest import Digest
 from uv_archive.sync import SyncReporter, SyncRequest, sync
 from uv_archive.uv import find_uv
-
-
-class ArchiveDigest(click.ParamType[Digest]):
-    """The digest of an archive: `sha256:` and 64 hexadecimal digits."""
-
-    name = "digest"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Digest:
-        if not value.startswith("sha256:"):
-            self.fail("expected `sha256:` and the digest that `download` printed", param, ctx)
-        try:
-            return Digest.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class _Reporter(SyncReporter):
@@ -39,6 +24,9 @@ class _Reporter(SyncReporter):
     def warning(self, message: str, hint: str) -> None:
         warn(message)
         show_hint(hint)
+
+    def waiting(self, message: str) -> None:
+        say(message)
 
     def interrupted(self) -> None:
         say("An earlier sync was stopped before its end: comparing every installed file")
@@ -124,7 +112,7 @@ def command(
             pylock=pylock,
             use_archived_lock=use_archived_lock,
         ),
-        uv=find_uv(os.environ),
+        uv=find_uv(os.environ, archive=dist_archive or Path("dist", "dependencies")),
         reporter=_Reporter(),
     )
     if result.stdout:

@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from uv_archive.archive.store import Store
+from uv_archive.download.ahead import asking_ahead
 from uv_archive.download.asked import Asked, check_lock_is_current, find_owner, request_of
-from uv_archive.download.bring import Bringer
+from uv_archive.download.oddities import Oddity
 from uv_archive.download.outcome import Doubt, Failed, File, MustCompile, Outcome, Reporter
-from uv_archive.download.run import Run
-from uv_archive.fetch import Credentials, Mirrors, Transport
-from uv_archive.owner import Owner, lock_of, settings_of
-from uv_archive.settings import Settings
+from uv_archive.owner import lock_of, settings_of
 from uv_archive.uv import find_uv
 
 __all__ = [
@@ -25,6 +22,7 @@ __all__ = [
     "Failed",
     "File",
     "MustCompile",
+    "Oddity",
     "Outcome",
     "Reporter",
     "download",
@@ -42,14 +40,28 @@ def download(
     can't be brought are the outcome's failures, and everything else is kept. Raises
     `RequestError` and its subclasses before anything is changed, and `StorageError`.
     """
+    environment = asked.environment(environment)
     uv = find_uv(environment)
     owner = find_owner(asked)
-    lock = lock_of(owner)
-    is_checked = asked.frozen or check_lock_is_current(owner, uv, environment)
-    settings = settings_of(owner, environment)
-    request = request_of(
-        asked, owner=owner, lock=lock, settings=settings, uv=uv, environment=environment
-    )
+    with asking_ahead(asked, owner=owner, uv=uv, environment=environment) as ahead:
+        # Importing the rest and reading the lock take as long as the answers.
+        from uv_archive.archive.store import Store  # noqa: PLC0415
+        from uv_archive.download.bring import bringer_of  # noqa: PLC0415
+        from uv_archive.download.run import Run  # noqa: PLC0415
+        from uv_archive.lock.relocate import refuse_unnameable  # noqa: PLC0415
+
+        lock = lock_of(owner)
+        is_checked = ahead.is_current() or check_lock_is_current(owner, uv, environment)
+        settings = settings_of(owner, environment)
+        request = request_of(
+            asked,
+            owner=owner,
+            lock=lock,
+            settings=settings,
+            uv=uv,
+            environment=environment,
+            ahead=ahead.interpreter,
+        )
     reporter = reporter or Reporter()
     run = Run(
         asked=asked,
@@ -59,35 +71,17 @@ def download(
         settings=settings,
         uv=uv,
         environment=environment,
-        bringer=_bringer(asked, owner, settings, environment, reporter),
+        bringer=bringer_of(asked, owner=owner, settings=settings, uv=uv, reporter=reporter),
         reporter=reporter,
         is_checked=is_checked,
     )
-    store = Store.open(asked.directory or owner.root / DEFAULT_DIRECTORY)
+    directory = asked.directory or owner.root / DEFAULT_DIRECTORY
+    refuse_unnameable(directory)
+    store = Store.open(
+        directory,
+        rebuild_for=owner.identity if asked.verify or asked.replace else None,
+    )
     if asked.dry_run:
         return run.rehearse(store)
     with store.writing(notify=reporter.waiting) as writer:
         return run.carry_out(writer)
-
-
-def _bringer(
-    asked: Asked,
-    owner: Owner,
-    settings: Settings,
-    environment: Mapping[str, str],
-    reporter: Reporter,
-) -> Bringer:
-    def transport() -> Transport:
-        # The client takes time to import, and not every run fetches something.
-        from uv_archive.fetch.client import ReqwestTransport  # noqa: PLC0415
-
-        return ReqwestTransport()
-
-    return Bringer(
-        root=owner.root,
-        transport=transport,
-        credentials=Credentials.from_environment(environment, indexes=settings.indexes),
-        mirrors=Mirrors.parse(asked.mirrors),
-        reporter=reporter,
-        jobs=asked.jobs,
-    )

@@ -11,7 +11,6 @@ from uv_archive.archive.layout import ArchivePath, public_source
 from uv_archive.archive.manifest import BuildRequirement, Entry, Locked, Manifest, Origin, Why
 from uv_archive.build_requirements import RequiredFile
 from uv_archive.errors import CoverageError, RequestError
-from uv_archive.fetch.git import refuse_lfs
 from uv_archive.lock.model import Distribution, GitSource, Lock
 from uv_archive.owner import Owner, default_groups_of
 from uv_archive.plan import Wanted
@@ -85,8 +84,6 @@ def select_all(
             f"The lock has no usable file for {len(gaps)} of the packages asked for:{listed}",
             hint="Choose other targets, or leave out the extra or group that needs them",
         )
-    for _, selection in selected:
-        refuse_lfs(selection.packages)
     return selected
 
 
@@ -119,7 +116,8 @@ def with_requirements(
                 of=reason.of,
                 requested=reason.requested or file.distribution.filename.name,
                 found=reason.found,
-                targets=file.targets,
+                targets=reason.targets,
+                marker=reason.marker,
             )
             for reason in file.reasons
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,12 +10,12 @@ from typing import Literal
 
 from packaging.utils import NormalizedName
 
+from uv_archive.archive.disk import temporary_directory
 from uv_archive.archive.exports import Pylock, export_label, relative_pylock
 from uv_archive.archive.layout import ArchivePath
 from uv_archive.archive.manifest import Entry
 from uv_archive.archive.store import Store
 from uv_archive.digest import Digest
-from uv_archive.download.repacking import repacked
 from uv_archive.errors import ToolError
 from uv_archive.lock.model import ConflictItem, Distribution, Lock, UrlSource
 from uv_archive.lock.relocate import FileKey, relocate
@@ -54,6 +53,8 @@ def export_all(
     missing. A pylock file is its own export. Raises `ToolError` where uv refuses.
     """
     if isinstance(owner, PylockFile):
+        from uv_archive.download.repacking import repacked  # noqa: PLC0415 - seldom needed
+
         return {
             export_label(request.include): repacked(
                 lock, request.include, owner.default_groups, placed=placed, files=files
@@ -65,11 +66,11 @@ def export_all(
         for request in requests
         for include in _exportable(request, owner, lock)
     }
-    with tempfile.TemporaryDirectory(prefix="uv-archive-") as directory:
+    with temporary_directory() as directory:
         scratch = write_scratch(
             owner,
             lock=_relocated(owner, lock, store, placed, files),
-            directory=Path(directory),
+            directory=directory,
             settings=settings.options,
         )
         exporter = _Exporter(scratch, uv, environment, files, _subdirectories(lock, placed))

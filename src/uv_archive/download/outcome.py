@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from uv_archive import fetch
+from uv_archive.download.oddities import Oddity
 from uv_archive.lock.model import TreeSource
 from uv_archive.request import Request
 from uv_archive.selection import LeftOut, Selection
+
+if TYPE_CHECKING:
+    from uv_archive.build import BuildOutcome
 
 
 class Reporter(fetch.Reporter):
@@ -29,6 +34,15 @@ class Reporter(fetch.Reporter):
 
     def recording(self) -> None:
         """The archive's metadata are about to be written."""
+
+    def building(self, wheels: int, python: str) -> None:
+        """So many wheels are about to be built."""
+
+    def built(self, wheel: str) -> None:
+        """A wheel was built, and is in the archive."""
+
+    def not_built(self, label: str, reason: str) -> None:
+        """A build came to nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,10 +83,12 @@ class Outcome:
     """What a download did, or with *dry_run* what it would do.
 
     *digest* is the archive's, missing while it is incomplete. *kept* were there already, *moved*
-    and *replaced* too but under another path or with other bytes. *gaps* are platforms
+    and *replaced* too but under another path or with other bytes; *mended* is metadata that had
+    other bytes than were recorded. *gaps* are platforms
     that the lock has no file for, said where all of them were asked for; *unvouched* are files
-    without a secure hash in the lock. *flags* are what a sync takes to select the same. With
-    *tools* there is an `install.py`; with *is_default* a sync finds *directory* by itself.
+    without a secure hash in the lock. *oddities* are those of all names, and of what is in the
+    files that came. *flags* are what a sync takes to select the same. With *tools* there is an
+    `install.py`; with *is_default* a sync finds *directory* by itself.
     """
 
     directory: Path
@@ -82,6 +98,7 @@ class Outcome:
     kept: tuple[File, ...] = ()
     moved: tuple[File, ...] = ()
     replaced: tuple[File, ...] = ()
+    mended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     failures: tuple[Failed, ...] = ()
     left_out: LeftOut = LeftOut()
@@ -89,9 +106,12 @@ class Outcome:
     builds_unresolved: int = 0
     gaps: tuple[str, ...] = ()
     doubts: tuple[Doubt, ...] = ()
+    oddities: tuple[Oddity, ...] = ()
     unvouched: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     tools: bool = False
+    to_build: tuple[str, ...] = ()
+    builds: BuildOutcome | None = None
     is_default: bool = False
 
     @property

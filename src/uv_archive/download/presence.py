@@ -50,6 +50,8 @@ def present_files(
             algorithms[one.path].add(one.digest.algorithm)
     found: dict[str, Present] = {}
     tasks = []
+    if not algorithms:
+        return found
     for path, state in store.scan().files.items():
         if path not in algorithms:
             continue

@@ -5,24 +5,49 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from uv_archive.archive.disk import storing
-from uv_archive.archive.layout import PARTIAL, ArchivePath, is_tool, place, place_unlocked
+from uv_archive.archive.disk import storing, temporary_directory
+from uv_archive.archive.exports import Pylock
+from uv_archive.archive.layout import (
+    MANIFEST,
+    PARTIAL,
+    ArchivePath,
+    is_tool,
+    place,
+    place_unlocked,
+)
 from uv_archive.archive.manifest import Entry, JSONObject, Manifest, canonical_requests
 from uv_archive.archive.metadata import Metadata, compose
-from uv_archive.archive.quick_check import QuickCheck
+from uv_archive.archive.quick_check import QuickCheck, cache_directory
 from uv_archive.archive.store import Store, Writer
-from uv_archive.build_requirements import Gathered, Question
+from uv_archive.build_requirements import (
+    BuildSubject,
+    Gathered,
+    Question,
+    Record,
+    Uncertainty,
+    is_recorded,
+)
 from uv_archive.build_requirements import Reporter as BuildReporter
 from uv_archive.digest import Digest
 from uv_archive.download.asked import Asked
 from uv_archive.download.bring import Arrived, Bringer
+from uv_archive.download.building import (
+    Beforehand,
+    absent_sdists,
+    build_beside,
+    build_settings,
+    kept_wheels,
+    list_wheels,
+    replaced_by_wheels,
+)
 from uv_archive.download.builds import Builds, builds_record, recorded_answers
 from uv_archive.download.contents import (
     Content,
@@ -32,18 +57,22 @@ from uv_archive.download.contents import (
     with_requirements,
 )
 from uv_archive.download.exporting import export_all
+from uv_archive.download.exports_ahead import ExportsAhead
+from uv_archive.download.oddities import Suspect, find_oddities
 from uv_archive.download.outcome import Doubt, Failed, File, Outcome, Reporter, must_compile
 from uv_archive.download.presence import present_files
 from uv_archive.download.repositories import (
     SCRATCH,
     Sources,
     check_out_tree,
+    recorded_repositories,
     tree_of,
 )
 from uv_archive.download.tools import Tools, find_tools, with_answers
+from uv_archive.download.unknown_pythons import unknown_pythons
 from uv_archive.errors import ArchiveError, RequestError
 from uv_archive.fetch import content_lengths
-from uv_archive.fetch.bundles import BundleBringer, key_of, recorded_bundles
+from uv_archive.fetch.bundles import BundleBringer
 from uv_archive.fetch.git import Logins, find_git
 from uv_archive.lock.model import Distribution, Lock
 from uv_archive.owner import Owner, cautions, default_groups_of, documents_of
@@ -55,7 +84,15 @@ from uv_archive.settings import Settings
 from uv_archive.url import Url
 from uv_archive.uv import Uv
 
+if TYPE_CHECKING:
+    from uv_archive.build.hooks import HooksAsker
+
 _NOTHING: Mapping[str, Present] = {}
+_WITH_NETWORK = Uncertainty(
+    of="",
+    message="Build backends were asked with the network on: this system can't take it from them",
+    hint="What they fetch won't be there later; ask them on Linux, where namespaces are allowed",
+)
 _UNCHECKED = Doubt(
     message="Whether the lock is up to date isn't known: uv would have to build something for that",
     hint="Run `uv lock --check` where that may run; `--frozen` leaves the question out",
@@ -67,7 +104,8 @@ class Situation:
     """What is asked for in all, decided before anything is done.
 
     *contents* are the locked files; what builds need is known only once the sdists are there.
-    *tools* are those to install with, if they were asked for.
+    *tools* are those to install with, if they were asked for. *is_damaged* tells that *recorded* is
+    only what could still be read.
     """
 
     recorded: Manifest | None
@@ -79,6 +117,8 @@ class Situation:
     sources: Sources
     builds: Builds
     tools: Tools | None
+    is_damaged: bool
+    beforehand: Beforehand
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,13 +141,14 @@ class Run:
 
     def rehearse(self, store: Store) -> Outcome:
         """Say what would be done. Nothing is written, and nothing fetched but sizes."""
-        situation = self._situation(store)
+        situation = self.situation(store)
         contents, gathered = situation.contents, self._gathered_before(situation)
         if gathered is not None:
             contents = self._with_requirements(situation, gathered)
         contents = _with_tools(contents, situation.tools)
         planned = self.plan(store, situation, contents, self._quick_check(store))
         sizes = self._sizes(planned.transfers)
+        compiled = must_compile(situation.beforehand.to_compile(situation.selected))
         return replace(
             self._outcome(store, situation, gathered),
             kept=tuple(File(path=one.path, size=found.size) for found, one in planned.keep),
@@ -119,24 +160,44 @@ class Run:
             replaced=tuple(
                 File(path=one.wanted.path, size=sizes[one.wanted.path]) for one in planned.replace
             ),
-            removed=self._removed(planned, gathered),
+            removed=self._removed(situation, planned, gathered),
+            oddities=find_oddities(
+                Suspect(path=path, filename=content.distribution.filename)
+                for path, content in contents.items()
+            ),
             builds_unresolved=0 if gathered is not None else len(situation.builds.subjects),
+            to_build=tuple(one.package for one in compiled) if self.asked.build else (),
         )
 
     def _bundles_to_fetch(self, situation: Situation) -> Iterator[File]:
         """Yield the bundles that aren't recorded; how large one gets, nobody can say before."""
-        recorded = recorded_bundles(situation.recorded) if situation.recorded else {}
-        for key in sorted({key_of(source) for source in situation.sources.sources}):
-            if key not in recorded:
-                yield File(path=situation.sources.placed[key], size=None)
+        for path in situation.sources.unrecorded(situation.recorded):
+            yield File(path=path, size=None)
 
     def carry_out(self, writer: Writer) -> Outcome:
-        """Do it: locked files first, since what builds need stands in the sdists among them."""
+        """Do it, and build what is to be built from it."""
+        outcome = self.bring_all(writer)
+        if not self.asked.builds or outcome.failures:
+            return outcome
+        return build_beside(self, writer, outcome)
+
+    def bring_all(self, writer: Writer) -> Outcome:
+        """Bring locked files first, since what builds need stands in the sdists among them."""
         store = writer.store
-        situation = self._situation(store)
+        situation = self.situation(store)
         quick_check = self._quick_check(store)
-        done = _Done(writer=writer, run=self, situation=situation, quick_check=quick_check)
+        done = _Done(
+            writer=writer,
+            run=self,
+            situation=situation,
+            quick_check=quick_check,
+            exports=ExportsAhead(
+                lambda files: self.export(store, situation, files), locked=situation.placed.values()
+            ),
+        )
         try:
+            if situation.recorded is None:
+                done.exports.begin(situation.contents)
             failed = done.bring(situation.contents)
             if failed:
                 return done.outcome(self._outcome(store, situation, None), failed)
@@ -157,12 +218,34 @@ class Run:
             outcome = self._outcome(store, situation, gathered)
             if failed:
                 return done.outcome(outcome, failed)
-            manifest = done.record(contents, gathered)
+            with ThreadPoolExecutor(1) as aside:
+                # uv exports meanwhile, in processes of its own.
+                oddities = aside.submit(find_oddities, done.suspects())
+                manifest = done.record(contents, gathered)
+            outcome = replace(outcome, oddities=oddities.result())
             return replace(done.outcome(outcome, ()), digest=manifest.digest)
         finally:
             quick_check.save()
+            done.exports.wait()
 
-    def _situation(self, store: Store) -> Situation:
+    def export(
+        self, store: Store, situation: Situation, files: Mapping[ArchivePath, Entry]
+    ) -> Mapping[str, Pylock]:
+        """Return the exports of all requests over *files*. Raises `ToolError`."""
+        return export_all(
+            situation.requests,
+            owner=self.owner,
+            settings=self.settings,
+            lock=self.lock,
+            store=store,
+            placed=situation.placed,
+            files=files,
+            uv=self.uv,
+            environment=self.environment,
+        )
+
+    def situation(self, store: Store) -> Situation:
+        """Decide what is asked for in all. Raises `RequestError` and its subclasses."""
         recorded = None if self.asked.replace and not store.directory.exists() else store.recorded()
         self._check_project(store, recorded)
         requests = [self.request]
@@ -170,11 +253,14 @@ class Run:
             requests = [*map(Request.from_record, recorded.requests), self.request]
         requests = list(dict.fromkeys(requests))
         selected = select_all(requests, self.lock, self.owner)
+        beforehand = Beforehand.of(recorded, store.directory)
+        needed = beforehand.sources(selected)
         placed = place(self.lock)
-        contents = locked_contents(selected, placed)
-        sources = Sources.of((selection for _, selection in selected), self.lock)
+        contents = locked_contents(needed, placed)
+        sources = Sources.of((selection for _, selection in needed), self.lock)
         return Situation(
             recorded=recorded,
+            is_damaged=store.is_damaged,
             requests=tuple(requests),
             selected=selected,
             placed=placed,
@@ -185,8 +271,9 @@ class Run:
                 all_allowed=self.asked.allow_unhashed_all,
             ),
             sources=sources,
+            beforehand=beforehand,
             builds=Builds.of(
-                selected,
+                needed,
                 owner=self.owner,
                 directory=store.directory,
                 placed=placed,
@@ -245,21 +332,41 @@ class Run:
         missing = [
             subject
             for subject in situation.builds.subjects
-            if not subject.where.exists() and subject.key not in record.wants
+            # No hook runs only to say what would be done.
+            if (self.asked.run_hooks or not subject.where.exists())
+            and not self.is_recorded(subject, record)
         ]
         return None if missing else self._gather(situation)
 
+    def is_recorded(self, subject: BuildSubject, record: Record) -> bool:
+        """Whether *record* spares looking into the files of *subject*."""
+        return is_recorded(
+            subject, record, settings=self.settings.options, hooks=self.asked.run_hooks
+        )
+
     def _gather(self, situation: Situation) -> Gathered:
-        with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
-            return situation.builds.gather(
+        ask_hooks = self._ask_hooks()
+        with temporary_directory() as scratch:
+            gathered = situation.builds.gather(
                 lock=self.lock,
                 owner=self.owner,
                 uv=self.uv,
                 environment=self.environment,
                 recorded=recorded_answers(situation.recorded),
-                obtain=lambda wanted: self.bringer.obtain(wanted, Path(scratch)),
+                obtain=lambda wanted: self.bringer.obtain(wanted, scratch),
+                ask_hooks=ask_hooks,
                 asking=self._asking(len(situation.builds.subjects)),
             )
+        if ask_hooks is None or ask_hooks.confinement.has_no_network:
+            return gathered
+        return replace(gathered, uncertain=(*gathered.uncertain, _WITH_NETWORK))
+
+    def _ask_hooks(self) -> HooksAsker | None:
+        if not self.asked.run_hooks or self.asked.dry_run:
+            return None
+        from uv_archive.build.hooks import hooks_asker  # noqa: PLC0415 - seldom needed
+
+        return hooks_asker(self.environment)
 
     def _asking(self, builds: int) -> BuildReporter:
         """Return what says that something is asked, once, when it is."""
@@ -284,10 +391,15 @@ class Run:
         )
         return with_requirements(situation.contents, gathered.files, placed)
 
-    def _removed(self, planned: Plan, gathered: Gathered | None) -> tuple[str, ...]:
+    def _removed(
+        self, situation: Situation, planned: Plan, gathered: Gathered | None
+    ) -> tuple[str, ...]:
         if not self.asked.prune or gathered is None:
             return ()
-        return tuple(present.path for present in planned.spare)
+        spare = {present.path: present for present in planned.spare}
+        packages = (p for _, selection in situation.selected for p in selection.packages)
+        kept = kept_wheels(situation.recorded, spare, entries={}, packages=packages)
+        return tuple(path for path in spare if path not in kept)
 
     def _sizes(self, wanted: Iterable[Wanted]) -> Mapping[str, int | None]:
         """Return the sizes of files; the server is asked for those that the lock doesn't give."""
@@ -319,11 +431,13 @@ class Run:
             directory=store.directory,
             dry_run=self.asked.dry_run,
             left_out=own[0].left_out,
-            must_compile=must_compile(situation.selected),
+            must_compile=must_compile(situation.beforehand.to_compile(situation.selected)),
             gaps=tuple(sorted({str(gap) for _, s in everywhere for gap in s.gaps})),
             doubts=(
                 *(() if self.is_checked else (_UNCHECKED,)),
+                *(_salvaged(situation) if situation.is_damaged else ()),
                 *(Doubt(message=message, hint=hint) for message, hint in cautions(self.owner)),
+                *unknown_pythons(self.asked.pythons, uv=self.uv, environment=self.environment),
                 *(
                     Doubt(message=one.message, hint=one.hint)
                     for one in (gathered.uncertain if gathered else ())
@@ -344,6 +458,8 @@ class _Done:
     run: Run
     situation: Situation
     quick_check: QuickCheck
+    exports: ExportsAhead
+    contents: dict[ArchivePath, Content] = field(default_factory=dict)
     known: dict[str, Present] = field(default_factory=dict)
     fetched: dict[str, File] = field(default_factory=dict)
     replaced: dict[str, File] = field(default_factory=dict)
@@ -352,9 +468,14 @@ class _Done:
     spare: dict[str, Present] = field(default_factory=dict)
     bundles: Mapping[ArchivePath, Entry] = field(default_factory=dict)
     spare_bundles: Mapping[str, Present] = field(default_factory=dict)
+    mended: tuple[str, ...] = ()
 
     def bring(self, contents: Mapping[ArchivePath, Content]) -> tuple[Failed, ...]:
         """Bring what of *contents* isn't there; return what couldn't be brought."""
+        is_known = bool(contents) and contents.keys() == self.contents.keys()
+        self.contents |= contents
+        if is_known:
+            return ()
         planned = self.run.plan(
             self.writer.store, self.situation, contents, self.quick_check, known=self.known
         )
@@ -404,13 +525,14 @@ class _Done:
             found = brought.bundles
         for path, bundle in found.items():
             same = path in present and present[path].sha256 == bundle.sha256
-            kind = self.kept if same else self.fetched
+            other = self.replaced if path in present else self.fetched
+            kind = self.kept if same else other
             kind[path] = File(path=path, size=bundle.size)
         self.bundles = sources.entries(found)
-        known = recorded_answers(recorded).wants
+        known = recorded_answers(recorded)
         for subject in self.situation.builds.subjects:
             source = sources.source_at(subject.where, _trees(store))
-            if source is not None and subject.key not in known:
+            if source is not None and not self.run.is_recorded(subject, known):
                 own = sources.bundle_of(source)
                 tree = tree_of(source, own, _trees(store))
                 check_out_tree(source, store.path(own), git=git, tree=tree)
@@ -419,7 +541,7 @@ class _Done:
     def _present_bundles(self) -> Mapping[str, Present]:
         """Look at the recorded bundles; what no request needs any more is spare."""
         recorded = self.situation.recorded
-        paths = [path for path, _ in recorded_bundles(recorded).values()] if recorded else []
+        paths = recorded_repositories(recorded) if recorded else []
         self.spare_bundles = present_files(
             self.writer.store,
             (),
@@ -452,20 +574,49 @@ class _Done:
             for path, content in contents.items()
         } | dict(self.bundles)
         self.spare |= self.spare_bundles
+        built = self._built(entries)
+        entries |= built
         removed = self._remove(entries)
         entries |= self._left_over(entries, removed)
         files = [(path, content.distribution) for path, content in contents.items()]
         answers = with_answers(gathered.record.answers, self.situation.tools)
-        builds = builds_record(replace(gathered.record, answers=answers), files)
+        builds = builds_record(
+            replace(gathered.record, answers=answers), files, gathered=gathered.builds
+        )
+        builds = {**builds, **build_settings(self.run.settings.options, gathered.builds)}
         recorded = self._recorded_already(entries, builds)
         if recorded is not None and not removed:
             self.writer.leave_as_it_is()
             return recorded
         self.run.reporter.recording()
+        self.mended = self._damaged_metadata()
         metadata = self._metadata(entries, builds)
         self.writer.finish(metadata.manifest, metadata.documents, remove=removed)
         self._remember(metadata.manifest)
         return metadata.manifest
+
+    def _damaged_metadata(self) -> tuple[str, ...]:
+        """Return the files of metadata that have other bytes than were recorded.
+
+        Without `--verify` only the manifest is looked at.
+        """
+        own = (MANIFEST,) if self.writer.is_damaged else ()
+        if not self.run.asked.verify or self.situation.recorded is None:
+            return own
+        described = self.situation.recorded.files.items()
+        recorded = {path: entry.sha256 for path, entry in described if entry.origin is None}
+        present = present_files(
+            self.writer.store,
+            (),
+            recorded=recorded.keys(),
+            known=_NOTHING,
+            quick_check=self.quick_check,
+            verify=True,
+            jobs=self.run.asked.jobs,
+            hashing=lambda _: None,
+        )
+        damaged = [path for path, sha256 in recorded.items() if _has_other(present, path, sha256)]
+        return tuple(sorted((*damaged, *own)))
 
     def _recorded_already(
         self, entries: Mapping[ArchivePath, Entry], builds: JSONObject
@@ -510,13 +661,29 @@ class _Done:
     def _requests(self) -> tuple[JSONObject, ...]:
         return canonical_requests(request.to_record() for request in self.situation.requests)
 
+    def suspects(self) -> list[Suspect]:
+        """Return what to look at: all names, and what is in the files that came or are verified."""
+        came = {path for path in self.contents if path in self.fetched or path in self.replaced}
+        return [
+            Suspect(
+                path=path,
+                filename=content.distribution.filename,
+                file=self.writer.store.path(path)
+                if path in came or (path in self.kept and self.run.asked.verify)
+                else None,
+            )
+            for path, content in self.contents.items()
+        ]
+
     def outcome(self, outcome: Outcome, failed: tuple[Failed, ...]) -> Outcome:
         return replace(
             outcome,
+            oddities=find_oddities(self.suspects()) if failed else outcome.oddities,
             fetched=_sorted(self.fetched),
             kept=_sorted(self.kept),
             moved=_sorted(self.moved),
             replaced=_sorted(self.replaced),
+            mended=self.mended,
             removed=tuple(sorted(self.spare)) if self.run.asked.prune and not failed else (),
             failures=failed,
         )
@@ -535,10 +702,22 @@ class _Done:
         self.known[wanted.path] = found
         kind[wanted.path] = File(path=wanted.path, size=found.size)
 
+    def _built(self, entries: Mapping[ArchivePath, Entry]) -> Mapping[ArchivePath, Entry]:
+        """Return the entries of what was built, and is for what requests still reach."""
+        packages = (p for _, selection in self.situation.selected for p in selection.packages)
+        kept = kept_wheels(self.situation.recorded, self.spare, entries=entries, packages=packages)
+        for path, entry in kept.items():
+            self.spare.pop(path, None)
+            self.kept[path] = File(path=path, size=entry.size)
+        return kept
+
     def _remove(self, contents: Collection[ArchivePath]) -> Collection[ArchivePath]:
+        spare: Collection[str] = self.spare
         if not self.run.asked.prune:
-            return ()
-        return [ArchivePath(path) for path in self.spare if path not in contents]
+            spare = replaced_by_wheels(
+                self.situation.recorded, self.spare, self.situation.requests, lock=self.run.lock
+            )
+        return [ArchivePath(path) for path in spare if path not in contents]
 
     def _left_over(
         self, contents: Collection[ArchivePath], removed: Collection[ArchivePath]
@@ -555,18 +734,12 @@ class _Done:
         }
 
     def _metadata(self, entries: Mapping[ArchivePath, Entry], builds: JSONObject) -> Metadata:
-        run, store = self.run, self.writer.store
-        requests = self.situation.requests
-        exports = export_all(
-            requests,
-            owner=run.owner,
-            settings=run.settings,
-            lock=run.lock,
-            store=store,
-            placed=self.situation.placed,
-            files={path: entry for path, entry in entries.items() if not is_tool(path)},
-            uv=run.uv,
-            environment=run.environment,
+        run, requests = self.run, self.situation.requests
+        exports = self.exports.of(
+            {
+                **{path: entry for path, entry in entries.items() if not is_tool(path)},
+                **absent_sdists(self.situation.selected, self.situation.placed, entries),
+            }
         )
         return compose(
             project=run.owner.identity,
@@ -574,7 +747,7 @@ class _Done:
             lock=run.owner.lock_path.read_bytes(),
             requests=self._requests(),
             distributions=entries,
-            exports=exports,
+            exports=list_wheels(exports, entries),
             coverage=[str(request) for request in requests],
             builds=builds,
         )
@@ -605,6 +778,21 @@ def _with_tools(
     contents: Mapping[ArchivePath, Content], tools: Tools | None
 ) -> Mapping[ArchivePath, Content]:
     return contents if tools is None else dict(sorted({**contents, **tools.contents}.items()))
+
+
+def _salvaged(situation: Situation) -> tuple[Doubt]:
+    """Say that requests may have been lost."""
+    names = ", ".join(f"`{request}`" for request in situation.requests)
+    return (
+        Doubt(
+            message=f"`{MANIFEST}` was damaged. It is made anew for {names}",
+            hint="What else was requested before, request again: files that are there are kept",
+        ),
+    )
+
+
+def _has_other(present: Mapping[str, Present], path: str, sha256: str) -> bool:
+    return path in present and present[path].sha256 != sha256
 
 
 def _as_known(wanted: Wanted, known: Mapping[str, Present]) -> Wanted:
@@ -648,13 +836,3 @@ def _present(wanted: Wanted, arrived: Arrived) -> Present:
 
 def _sorted(files: Mapping[str, File]) -> tuple[File, ...]:
     return tuple(files[path] for path in sorted(files))
-
-
-def cache_directory(environment: Mapping[str, str]) -> Path | None:
-    """Return where quick checks are kept, outside of any archive; `None` without a home."""
-    if environment.get("XDG_CACHE_HOME"):
-        return Path(environment["XDG_CACHE_HOME"]) / "uv-archive"
-    for variable, below in (("LOCALAPPDATA", "uv-archive"), ("HOME", ".cache/uv-archive")):
-        if environment.get(variable):
-            return Path(environment[variable]) / below
-    return None

@@ -18,19 +18,18 @@ from packaging.utils import canonicalize_name
 
 from uv_archive.archive.layout import ArchivePath, tool_path
 from uv_archive.archive.manifest import Tool
-from uv_archive.build_requirements import Question
+from uv_archive.build_requirements import Answered, Question
 from uv_archive.build_requirements.answers import Asking, prepare
 from uv_archive.download.contents import Content
 from uv_archive.download.own_wheel import OwnWheel, installed, own_wheel
 from uv_archive.errors import BuildRequirementsError, StorageError, ToolError
 from uv_archive.filenames import WheelFilename
-from uv_archive.lock.model import Distribution
 from uv_archive.request import REPRESENTATIVE_PLATFORMS, Request
 from uv_archive.target import Platform, Python, Target, platform_named
 from uv_archive.uv import Uv
 
 #: The dependencies of this program that `sync` imports.
-NEEDED_BY_SYNC = frozenset(map(canonicalize_name, ("click", "packaging", "tomli-w")))
+NEEDED_BY_SYNC = frozenset(map(canonicalize_name, ("click", "packaging", "tomli", "tomli-w")))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +40,7 @@ class Tools:
     """
 
     contents: Mapping[ArchivePath, Content]
-    answers: Mapping[str, tuple[Distribution, ...]]
+    answers: Mapping[str, tuple[Answered, ...]]
     own: OwnWheel
 
     @property
@@ -55,7 +54,7 @@ def find_tools(
     uv: Uv,
     environment: Mapping[str, str],
     directory: Path,
-    recorded: Mapping[str, tuple[Distribution, ...]],
+    recorded: Mapping[str, tuple[Answered, ...]],
     asking: Callable[[int], None],
 ) -> Tools | None:
     """Find the tools that *requests* want; `None` if none of them wants any.
@@ -80,7 +79,7 @@ def find_tools(
         )
         for distribution in (
             own.distribution,
-            *(one for key in sorted(answers) for one in answers[key]),
+            *(one.distribution for key in sorted(answers) for one in answers[key]),
         )
         if isinstance(filename := distribution.filename, WheelFilename)
     }
@@ -121,7 +120,7 @@ def _lowest_python(allowed: SpecifierSet) -> Python:
 
 def _asked(
     questions: Sequence[Question], *, uv: Uv, environment: Mapping[str, str], directory: Path
-) -> Mapping[str, tuple[Distribution, ...]]:
+) -> Mapping[str, tuple[Answered, ...]]:
     try:
         with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
             asking = prepare(Path(scratch), uv=uv, environment=environment, directory=directory)
@@ -144,22 +143,24 @@ def _asked(
     }
 
 
-def _answer(asking: Asking, question: Question) -> tuple[Distribution, ...] | str:
+def _answer(asking: Asking, question: Question) -> tuple[Answered, ...] | str:
     """Ask for one platform; return the wheels, or what is wrong."""
-    platform = question.target.platform.name if question.target else "all platforms"
+    target = question.target
+    platform = target.platform.name if isinstance(target, Target) else target.label
     try:
         answer = asking.ask(question)
     except BuildRequirementsError as error:
         # The message begins with the question, which is the same for all of them.
         return f"{platform}: {error.message.rpartition(f'{question}: ')[2]}"
-    sources = [str(one.filename) for one in answer if not one.is_wheel]
+    files = [one.distribution for one in answer]
+    sources = [str(one.filename) for one in files if not one.is_wheel]
     if sources:
         return f"{platform}: there is no wheel, only {', '.join(f'`{name}`' for name in sources)}"
     return answer
 
 
 def with_answers(
-    answers: Mapping[str, tuple[Distribution, ...]], tools: Tools | None
-) -> Mapping[str, tuple[Distribution, ...]]:
+    answers: Mapping[str, tuple[Answered, ...]], tools: Tools | None
+) -> Mapping[str, tuple[Answered, ...]]:
     """Return what is recorded of uv's answers, those about tools among them."""
     return answers if tools is None else {**answers, **tools.answers}

@@ -70,11 +70,12 @@ def choose(package: Package, target: Target, options: BuildOptions, *, first_par
 
 def best_wheel(package: Package, target: Target) -> Distribution | None:
     """Return the wheel with the best tag; among equals the highest build tag, then the first."""
+    priority_of = target.ranking()
     best: tuple[tuple[int, tuple[()] | tuple[int, str]], Distribution] | None = None
     for wheel in package.wheels:
         if not isinstance(wheel.filename, WheelFilename):
             continue
-        priority = target.wheel_priority(wheel.filename.tags)
+        priority = priority_of(wheel.filename.tags)
         if priority is None:
             continue
         rank = (priority, wheel.filename.build)

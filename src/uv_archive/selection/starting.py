@@ -266,7 +266,8 @@ def left_out(lock: Lock, starting: Starting) -> LeftOut:
     """Name the members, extras and groups of the workspace that *starting* doesn't take."""
     taken = {lock.packages[position].name for position in starting.production}
     extras, groups = [], []
-    members = [package for package in lock.packages if package.name in lock.members]
+    names = frozenset(lock.members)
+    members = [package for package in lock.packages if package.name in names]
     for package in members:
         chosen_extras = starting.extras.get(package.position, ())
         extras += [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -63,17 +63,11 @@ class Target:
 
         Two wheels with equal priorities are told apart by their build tags.
         """
-        # uv looks first whether a free-threaded Python takes one of the wheel's ABI tags at all.
-        # It takes no others than stand here, so that needs no step of its own.
-        priorities = self.priorities()
-        return max(
-            (
-                priority
-                for tag in tags
-                if (priority := priorities.get((tag.interpreter, tag.abi, _machine(tag.platform))))
-            ),
-            default=None,
-        )
+        return self.ranking()(frozenset(tags))
+
+    def ranking(self) -> Callable[[frozenset[Tag]], int | None]:
+        """Return `wheel_priority` for many wheels; most of a lock's have the same few tags."""
+        return _ranking(self.python, self.platform.tags)
 
     def to_record(self) -> dict[str, object]:
         """Return what an archive keeps of the target, for `from_record`. Keys are optional.
@@ -161,6 +155,26 @@ def _priorities(python: Python, platforms: tuple[str, ...]) -> Mapping[tuple[str
     return MappingProxyType(
         {tag: priority for priority, tag in enumerate(reversed(ordered), start=1)}
     )
+
+
+@lru_cache(maxsize=256)
+def _ranking(python: Python, platforms: tuple[str, ...]) -> Callable[[frozenset[Tag]], int | None]:
+    # uv looks first whether a free-threaded Python takes one of the wheel's ABI tags at all. It
+    # takes no others than stand here, so that needs no step of its own.
+    priorities = _priorities(python, platforms)
+
+    @lru_cache(maxsize=4096)
+    def best(tags: frozenset[Tag]) -> int | None:
+        return max(
+            (
+                priority
+                for tag in tags
+                if (priority := priorities.get((tag.interpreter, tag.abi, _machine(tag.platform))))
+            ),
+            default=None,
+        )
+
+    return best
 
 
 def _ordered(python: Python, platforms: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
