@@ -87,7 +87,7 @@ def write_block(page: Path, results: Sequence[Result], *, command: str) -> None:
         "",
         (
             f"`{command}`, {said['processor']}, Linux {said['kernel'].partition('-')[0]}, "
-            f"Python {said['python']}, {said['uv']}, {said['curl']}; load {said['load']} at the end."
+            f"Python {said['python']}, {said['uv']}, {said['curl']}; load {said['load']}."
         ),
         "",
         bars(results),
