@@ -16,6 +16,7 @@ from tests.e2e.projects import write_project
 from tests.e2e.validity import assert_valid
 from tests.git.repositories import Origin
 from tests.git.server import serving
+from tests.sync.test_pinning import telling, told
 from uv_archive.sync.unfinished import marks
 
 
@@ -284,6 +285,25 @@ def test_what_was_being_built_when_a_sync_was_killed_is_built_again(bench: Bench
     assert "1 distribution not whole, and installed again" in said.err
     assert "gamma" in said.err
     assert not list(bench.root.glob(".uv-archive-*"))
+
+
+def test_each_build_gets_the_version_that_was_recorded_for_it(bench: Bench) -> None:
+    configure(bench)
+    index = bench.index.at("main")
+    telling(index, "older", "tool<2")
+    telling(index, "newer", "tool>=2")
+    for version in ("1.0", "2.0"):
+        make_wheel(index, "tool", version)
+    write(
+        bench,
+        [
+            {"name": name, "version": "1.0", "sdist": described(bench, f"{name}-1.0.tar.gz")}
+            for name in ("newer", "older")
+        ],
+    )
+    bench.download("--pylock", "pylock.toml")
+    bench.sync("--pylock", "pylock.toml")
+    assert (told(bench.venv, "older"), told(bench.venv, "newer")) == ("1.0", "2.0")
 
 
 def test_a_build_that_fails_leaves_no_mark(bench: Bench) -> None:

@@ -109,28 +109,30 @@ def project(offline: Offline, dependencies: list[str], more: str = "") -> None:
     offline.write("src/workflow/__init__.py", "")
 
 
-def telling(offline: Offline, name: str, requires: str) -> None:
+def telling(served: Path, name: str, requires: str) -> None:
     """Serve an sdist whose build requires some `tool`, and tells which it got."""
     files = {"backend.py": _TELLING.format(name=name)}
-    make_sdist(offline.served, name, "1.0", build_requires=[requires], files=files)
+    make_sdist(served, name, "1.0", build_requires=[requires], files=files)
 
 
-def told(offline: Offline, name: str) -> str:
-    (module,) = (offline.root / ".venv").glob(f"lib/*/site-packages/{name}.py")
+def told(environment: Path, name: str) -> str:
+    (module,) = environment.glob(f"lib/*/site-packages/{name}.py")
     return module.read_text().removeprefix("built_with = ").strip("'\n")
 
 
 def test_two_builds_get_two_versions(offline: Watched) -> None:
-    telling(offline, "alpha", "tool<2")
-    telling(offline, "beta", "tool>=2")
-    telling(offline, "gamma", "tool")
+    telling(offline.served, "alpha", "tool<2")
+    telling(offline.served, "beta", "tool>=2")
+    telling(offline.served, "gamma", "tool")
     old, new = (make_wheel(offline.directory / "tools", "tool", v) for v in ("1.0", "2.0"))
     project(offline, ["alpha", "beta", "gamma"])
     builds = {"alpha==1.0": [old], "beta==1.0": [new], "gamma==1.0": [old]}
     offline.archived(offline.lock(), builds={**builds, "workflow==1.0": []})
     result, warnings = offline.heard()
     assert result.status == 0, offline.shown[-1].stderr
-    assert [told(offline, name) for name in ("alpha", "beta", "gamma")] == ["1.0", "2.0", "1.0"]
+    environment = offline.root / ".venv"
+    built_with = {name: told(environment, name) for name in ("alpha", "beta", "gamma")}
+    assert built_with == {"alpha": "1.0", "beta": "2.0", "gamma": "1.0"}
     said = offline.plain("sync", "--locked", "--dry-run")
     assert "Would make no changes" in said.stderr
     assert not list(offline.root.glob(".uv-archive*"))
@@ -139,8 +141,8 @@ def test_two_builds_get_two_versions(offline: Watched) -> None:
 
 
 def test_twins_are_told_apart(offline: Watched) -> None:
-    telling(offline, "alpha", "tool")
-    telling(offline, "beta", "tool")
+    telling(offline.served, "alpha", "tool")
+    telling(offline.served, "beta", "tool")
     one = make_wheel(offline.directory / "one", "tool", "1.0", files={"tool/which.py": "'one'"})
     two = make_wheel(offline.directory / "two", "tool", "1.0", files={"tool/which.py": "'two'"})
     project(offline, ["alpha", "beta"])
@@ -153,8 +155,8 @@ def test_twins_are_told_apart(offline: Watched) -> None:
 def test_a_build_that_fails_alone_is_an_error_before_anything_is_changed(
     offline: Watched,
 ) -> None:
-    telling(offline, "alpha", "tool<2")
-    telling(offline, "beta", "tool>=2")
+    telling(offline.served, "alpha", "tool<2")
+    telling(offline.served, "beta", "tool>=2")
     old, new = (make_wheel(offline.directory / "tools", "tool", v) for v in ("1.0", "2.0"))
     project(offline, ["alpha", "beta"])
     # The archive was recorded wrongly: the two are exchanged.
@@ -165,7 +167,7 @@ def test_a_build_that_fails_alone_is_an_error_before_anything_is_changed(
 
 
 def test_uv_is_held_to_the_recorded_version(offline: Watched) -> None:
-    telling(offline, "alpha", "tool")
+    telling(offline.served, "alpha", "tool")
     recorded, other = (make_wheel(offline.directory / "t", "tool", v) for v in ("1.0", "2.0"))
     project(offline, ["alpha"])
     lock = offline.lock()
@@ -178,11 +180,11 @@ def test_uv_is_held_to_the_recorded_version(offline: Watched) -> None:
     offline.before = slip_in
     result, warnings = offline.heard()
     assert (result.status, warnings) == (0, [])
-    assert told(offline, "alpha") == "1.0"
+    assert told(offline.root / ".venv", "alpha") == "1.0"
 
 
 def test_uv_is_held_to_the_recorded_bytes(offline: Watched) -> None:
-    telling(offline, "alpha", "tool")
+    telling(offline.served, "alpha", "tool")
     recorded = make_wheel(offline.directory / "tools", "tool", "1.0")
     other = make_wheel(offline.directory / "x", "tool", "1.0", files={"tool.py": "evil = True"})
     project(offline, ["alpha"])
@@ -214,7 +216,7 @@ def test_editables_that_disagree_are_said(offline: Watched) -> None:
 
 
 def test_a_uv_that_does_not_check_hashes_is_said(offline: Watched) -> None:
-    telling(offline, "alpha", "tool")
+    telling(offline.served, "alpha", "tool")
     tool = make_wheel(offline.directory / "tools", "tool", "1.0")
     project(offline, ["alpha"])
     offline.archived(offline.lock(), build_requirements=[tool])

@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 
@@ -239,6 +240,24 @@ class _Breaking(Offline):
         return done
 
 
+_RACE = """
+import os, sys
+from pathlib import Path
+from uv_archive.sync.unfinished import alone, marks
+
+environment = Path(sys.argv[1])
+inside = environment.with_name("inside")
+for _ in range(50):
+    with alone(environment, notify=lambda _: None), marks(environment) as own:
+        assert own.left == ()
+        os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
+        own.begin(["alpha"], creating=True)
+        assert len(list(environment.parent.glob("*/*.mark"))) == 1
+        own.end()
+        inside.unlink()
+"""
+
+
 class TestMarks:
     def test_one_that_is_left_makes_the_next_sync_compare_hashes(self, synced: Offline) -> None:
         environment = synced.root / ".venv"
@@ -289,6 +308,22 @@ class TestMarks:
         thread.join()
         assert order == ["first", "second"]
         assert re.fullmatch(r"Another run \(process \d+\) is at work in `.*`; .*", heard[0])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_two_syncs_at_once_end_with_everything_there(self, synced: Offline) -> None:
+        (site(synced) / "alpha" / "data.txt").unlink()
+        with ThreadPoolExecutor() as pool:
+            first, second = (pool.submit(synced.sync) for _ in range(2))
+        assert (first.result().status, second.result().status) == (0, 0)
+        assert sorted([first.result().short, second.result().short]) == [(), (ALPHA,)]
+        assert (site(synced) / "alpha" / "data.txt").is_file()
+        assert list(synced.root.glob(".uv-archive-*")) == []
+
+    def test_many_processes_race_for_their_directory(self, tmp_path: Path) -> None:
+        """Nobody finds another's mark or the directory gone, which the last one takes away."""
+        command = [sys.executable, "-c", _RACE, str(tmp_path / "env")]
+        racing = [subprocess.Popen(command) for _ in range(4)]
+        assert [process.wait() for process in racing] == [0, 0, 0, 0]
         assert list(tmp_path.iterdir()) == []
 
     def test_lie_in_the_environment_where_nothing_can_be_written_beside_it(

@@ -1,7 +1,10 @@
 """Download: copy what a lock names for some targets into an archive.
 
 Decisions come first (`asked`, `contents`, the plan), then effects (`bring`), and the archive's
-metadata last, so that a run that is stopped leaves an archive that says of itself what is true.
+metadata last, so that a run that is stopped leaves an archive that says of itself what is true:
+
+    asked → run → rehearsing, with --dry-run
+                → carrying_out (done, bring) → building, with --build
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ def download(
         # Importing the rest and reading the lock take as long as the answers.
         from uv_archive.archive.store import Store  # noqa: PLC0415
         from uv_archive.download.bring import bringer_of  # noqa: PLC0415
+        from uv_archive.download.carrying_out import bring_all  # noqa: PLC0415
         from uv_archive.download.run import Run  # noqa: PLC0415
         from uv_archive.lock.relocate import refuse_unnameable  # noqa: PLC0415
 
@@ -82,6 +86,13 @@ def download(
         rebuild_for=owner.identity if asked.verify or asked.replace else None,
     )
     if asked.dry_run:
-        return run.rehearse(store)
+        from uv_archive.download.rehearsing import rehearse  # noqa: PLC0415
+
+        return rehearse(run, store)
     with store.writing(notify=reporter.waiting) as writer:
-        return run.carry_out(writer)
+        outcome = bring_all(run, writer)
+        if not asked.builds or outcome.failures:
+            return outcome
+        from uv_archive.download.building import build_beside  # noqa: PLC0415
+
+        return build_beside(run, writer, outcome)

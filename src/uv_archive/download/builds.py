@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,6 +49,11 @@ from uv_archive.target import Target
 from uv_archive.url import Url
 from uv_archive.uv import Uv
 
+# Settings of uv that say how a package is built, and which of them are tables by package.
+_OF_ALL = ("config-settings",)
+_OF_EACH = ("config-settings-package", "extra-build-dependencies", "extra-build-variables")
+_SECRET = re.compile(r"TOKEN|PASSW|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|AUTH", re.IGNORECASE)
+_USER_IN_URL = re.compile(r"://[^/\s]*@")
 _FOUND: Mapping[str, Literal["static", "table", "hook", "setting"]] = {
     "static": "static",
     "table": "table",
@@ -332,3 +339,41 @@ def _recorded_file(manifest: Manifest, recorded: JSONObject) -> Distribution:
         size=entry.size,
         place="",
     )
+
+
+def build_settings(settings: Mapping[str, object], labels: Collection[str]) -> JSONObject:
+    """Return what is recorded of how builds are to be done, under `settings`.
+
+    *labels* are the recorded builds. Whatever may be a secret isn't among it.
+    """
+    names = {canonicalize_name(label.partition("==")[0]) for label in labels}
+    recorded: dict[str, JSON] = {}
+    for key in _OF_ALL:
+        if names and settings.get(key):
+            recorded[key] = _public(settings[key])
+    for key in _OF_EACH:
+        tables = settings.get(key)
+        own = {
+            str(package): _public(table)
+            for package, table in (tables.items() if isinstance(tables, Mapping) else ())
+            if canonicalize_name(str(package)) in names
+        }
+        if own:
+            recorded[key] = own
+    return {"settings": recorded} if recorded else {}
+
+
+def _public(value: object) -> JSON:
+    match value:
+        case bool() | int() | str():
+            return value
+        case Mapping():
+            return {
+                str(key): _public(item)
+                for key, item in value.items()
+                if not _SECRET.search(str(key)) and not _USER_IN_URL.search(json.dumps(str(item)))
+            }
+        case list() | tuple():
+            return [_public(item) for item in value]
+        case _:
+            return str(value)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from uv_archive.archive.layout import ArchivePath, large_files_path
+from uv_archive.archive.layout import PARTIAL, ArchivePath, large_files_path
 from uv_archive.archive.manifest import Entry, Locked, Manifest, SubmoduleOf, Why
+from uv_archive.archive.store import Store
 from uv_archive.digest import Digest
 from uv_archive.fetch.bundles import (
     Bundle,
@@ -28,8 +29,13 @@ from uv_archive.lock.model import GitSource, Lock, Package
 from uv_archive.plan import Present
 from uv_archive.selection import Selection
 
-#: Below `.partial/`: repositories that bundles are made from, and source trees to look into.
-SCRATCH = "git"
+# Below `.partial/`: repositories that bundles are made from, and source trees to look into.
+_SCRATCH = "git"
+
+
+def trees_of(store: Store) -> Path:
+    """Return where repositories and source trees lie while a run lasts."""
+    return store.directory / PARTIAL / _SCRATCH
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -164,3 +164,10 @@ def with_answers(
 ) -> Mapping[str, tuple[Answered, ...]]:
     """Return what is recorded of uv's answers, those about tools among them."""
     return answers if tools is None else {**answers, **tools.answers}
+
+
+def with_tools(
+    contents: Mapping[ArchivePath, Content], tools: Tools | None
+) -> Mapping[ArchivePath, Content]:
+    """Return the contents of an archive with those of *tools*, in order."""
+    return contents if tools is None else dict(sorted({**contents, **tools.contents}.items()))
