@@ -6,11 +6,14 @@ DEV := .venv
 TOOL := .venv-tool
 SOURCES := pyproject.toml README.md $(shell find src -type f -not -path '*/__pycache__/*')
 
-.PHONY: help example test lint types format check clean
+.PHONY: help example test soak bench lint types format check clean
 
 help:
 	@echo 'make example   download a small scientific project, install it with the network off, run it'
-	@echo 'make test      run the tests; T="-k layers -x" passes options to pytest'
+	@echo 'make test      run the tests, as many at a time as there are processors;'
+	@echo '               T="-k layers -x" passes options to pytest, T="-n 0 -s" shows what is printed'
+	@echo 'make soak      carry out the fault sweeps at full count, hours of it; T="--only kills" does one'
+	@echo 'make bench     measure beside the peers, as root, with nginx, aria2 and iproute2'
 	@echo 'make check     lint, types and tests'
 	@echo 'make format    put the sources into the house format'
 	@echo 'make clean     remove what the commands above made'
@@ -19,7 +22,13 @@ example: $(TOOL)/ready
 	@examples/workflow/offline.sh "$(CURDIR)/$(TOOL)/bin"
 
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest $(T)
+	$(DEV)/bin/python -m pytest -n auto --dist loadfile $(T)
+
+soak: $(DEV)/ready
+	$(DEV)/bin/python -m tests.soak $(T)
+
+bench: $(DEV)/ready
+	$(DEV)/bin/python -m benchmarks $(T)
 
 lint: $(DEV)/ready
 	$(DEV)/bin/ruff check
