@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,8 @@ def main() -> int:
         lacking = ", ".join(missing) or "root's rights, for network namespaces"
         sys.stderr.write(f"needed: {lacking}\n")
         return 2
+    # So that the server and its namespaces go, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     started = time.monotonic()
     results = list(_results(options))
     command = " ".join(["python -m benchmarks", *sys.argv[1:]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from benchmarks.contestants import CURL, OURS
@@ -16,6 +16,11 @@ _ROW = 20
 _COLOURS = {OURS: "#2f6fde", CURL: "#8a8f98"}
 _OTHER = "#c9ced6"
 _FONT = 'font-family="system-ui, sans-serif" font-size="12"'
+
+_GROWING: Sequence[tuple[str, Callable[[Series], float]]] = (
+    ("wall time, s", lambda one: one.wall.median),
+    ("memory, MiB", lambda one: one.memory.median / MIB),
+)
 
 
 def download_plot(results: Sequence[Result]) -> str:
@@ -44,10 +49,7 @@ def growth_plot(results: Sequence[Result]) -> str:
     across = _Log(least=numbers[0], greatest=numbers[-1], start=70, end=_WIDTH - 110)
     parts: list[str] = []
     height = 0
-    for title, unit, of in (
-        ("wall time", "s", lambda one: one.wall.median),
-        ("memory", "MiB", lambda one: one.memory.median / MIB),
-    ):
+    for title, of in _GROWING:
         figures = {
             name: [(r.number, of(one)) for r in grown for one in r.series if one.name == name]
             for name in (OURS, CURL)
@@ -55,7 +57,7 @@ def growth_plot(results: Sequence[Result]) -> str:
         values = [value for points in figures.values() for _, value in points]
         up = _Log(least=min(values) / 1.3, greatest=max(values) * 1.3,
                   start=height + 210, end=height + 40)  # fmt: skip
-        parts.append(_text(8, height + 24, f"{title}, {unit}", weight="600"))
+        parts.append(_text(8, height + 24, title, weight="600"))
         parts += _axes(across, up, numbers, height)
         for name, points in figures.items():
             parts += _curve(name, points, across, up)

@@ -201,6 +201,7 @@ def test_a_hook_that_goes_wrong_is_named_and_the_rest_goes_on(
     good = gathering.subject("return ['extra']", "good")
     gathered = gathering(gathering.subject(body, "bad"), good, asker=asker)
     (failure,) = gathered.failures
+    assert gathered.uncertain == ()
     assert failure.of == "bad==1.0"
     assert "`bad==1.0`" in failure.message
     assert said in failure.message

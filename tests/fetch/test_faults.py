@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import itertools
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from typing_extensions import Buffer
 
 from tests.fetch.conftest import BODY, Bench, digest_of
 from tests.fetch.server import (
@@ -526,6 +528,22 @@ def test_bytes_that_may_not_be_on_the_disk_arent_trusted_again(
     with pytest.raises(StorageError, match="Input/output error"):
         bench.done(server.route("/a.whl", file(BODY)))
     assert not bench.partials
+
+
+def test_a_file_system_that_takes_only_a_part_is_given_the_rest(
+    bench: Bench, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Short(io.FileIO):
+        def write(self, data: Buffer, /) -> int:
+            return super().write(memoryview(data)[:777])
+
+    fdopen = os.fdopen
+
+    def opened(descriptor: int, mode: str = "r", buffering: int = -1) -> object:
+        return Short(descriptor, mode) if buffering == 0 else fdopen(descriptor, mode, buffering)
+
+    monkeypatch.setattr(os, "fdopen", opened)
+    assert bench.done(server.route("/a.whl", file(BODY))).size == LENGTH
 
 
 def test_a_file_is_durable_before_it_has_its_name(

@@ -29,6 +29,9 @@ from tests.oddities.kinds import KINDS, Kind
 from uv_archive.download.oddities import Oddity, Suspect, find_oddities
 from uv_archive.filenames import parse_sdist, parse_wheel
 
+# Read here because the tests don't see variables of uv's.
+PLACES = [at for at in os.environ.get("UV_ARCHIVE_DISTRIBUTIONS", "").split(os.pathsep) if at]
+
 
 def look_at(path: Path, name: str = "odd") -> tuple[Oddity, ...]:
     is_wheel = path.suffix == ".whl"
@@ -245,7 +248,7 @@ class TestHostileFiles:
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    "UV_ARCHIVE_DISTRIBUTIONS" not in os.environ,
+    not PLACES,
     reason="`UV_ARCHIVE_DISTRIBUTIONS` names no directories with real distributions",
 )
 def test_real_distributions_are_refused_only_by_uv_too(uv: Path, tmp_path: Path) -> None:
@@ -253,8 +256,7 @@ def test_real_distributions_are_refused_only_by_uv_too(uv: Path, tmp_path: Path)
 
     A false refusal frightens; a missed one is told at the install.
     """
-    places = os.environ["UV_ARCHIVE_DISTRIBUTIONS"].split(os.pathsep)
-    paths = {path.name: path for at in places for path in Path(at).rglob("*.whl")}
+    paths = {path.name: path for at in PLACES for path in Path(at).rglob("*.whl")}
     found = {name: look_at(path) for name, path in paths.items()}
     refused = {name: odd for name, odd in found.items() if any(one.refused for one in odd)}
     false = {}

@@ -247,17 +247,21 @@ def _serving(directory: Path) -> Iterator[str]:
     """Serve the index from a process without our threads: those don't survive a fork."""
     directory.mkdir()
     reader, writer = os.pipe()
+    ended, alive = os.pipe()
     server = os.fork()
     if server == 0:
+        os.close(alive)
         with Index(directory).running() as index:
             os.write(writer, index.address.encode())
             os.close(writer)
-            signal.pause()
+            os.read(ended, 1)  # That ends when we do, however that comes.
         os._exit(0)
     os.close(writer)
+    os.close(ended)
     try:
         yield os.read(reader, 100).decode()
     finally:
         os.close(reader)
+        os.close(alive)
         os.kill(server, signal.SIGKILL)
         os.waitpid(server, 0)

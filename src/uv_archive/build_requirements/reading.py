@@ -75,7 +75,8 @@ class Reader:
         try:
             asked = self._asked(subject, system, asking, config)
         except BuildRequirementsError as error:
-            return Read(wants=wants, failure=error)
+            # The failure says more than the doubt, whose remedy was just tried.
+            return Read(wants=replace(wants, uncertain=_left(wants.uncertain)), failure=error)
         return Read(key=key, wants=_with_hook(wants, asked))
 
     def _asked(
@@ -142,10 +143,15 @@ def _with_hook(wants: BuildWants, asked: tuple[str, ...]) -> BuildWants:
     return replace(
         wants,
         wanted=(*static, *hook, *left),
-        uncertain=tuple(unknown for unknown in wants.uncertain if not unknown.hook_tells),
+        uncertain=_left(wants.uncertain),
         asked=f"{sys.platform} {platform.machine()}",
         only_asked=any(unknown.hook_tells for unknown in wants.uncertain),
     )
+
+
+def _left(uncertain: Sequence[Unknown]) -> tuple[Unknown, ...]:
+    """Return what not even the hooks could say."""
+    return tuple(unknown for unknown in uncertain if not unknown.hook_tells)
 
 
 def _is_elsewhere(target: Target | Everywhere, machine: str) -> bool:

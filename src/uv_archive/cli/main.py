@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import re
@@ -61,6 +62,8 @@ def group(context: click.Context) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit status. Nothing a user can cause is a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
+    # A lock is thousands of objects that all stay: looking for garbage among them is in vain.
+    gc.set_threshold(100_000)
     try:
         status = group.main(list(arguments), prog_name="uv-archive", standalone_mode=False)
     except UvArchiveError as error:

@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,10 @@ def _dumped(
     if lock.root is not None and not lock.manifest.members:
         # uv knows a project that is alone by its place, and this one's is elsewhere now.
         document["manifest"] = {**document.get("manifest", {}), "members": [lock.root.name]}
-    return tomli_w.dumps(document).encode()
+    # Not `dumps`: it holds the text three times before it returns it.
+    written = BytesIO()
+    tomli_w.dump(document, written)
+    return written.getvalue()
 
 
 def _constrained(

@@ -129,7 +129,10 @@ def _shared(value: Any, known: dict[str, str], deepest: int) -> Any:  # noqa: AN
     if not deepest:
         raise LockError("it is nested too deeply")
     if kind is list:
-        return [_shared(inner, known, deepest - 1) for inner in value]
+        # In place: what is replaced goes at once, and there are never two whole documents.
+        for position, inner in enumerate(value):
+            value[position] = _shared(inner, known, deepest - 1)
+        return value
     return {
         known.setdefault(key, key): _shared(inner, known, deepest - 1)
         for key, inner in value.items()
