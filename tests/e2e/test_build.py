@@ -7,17 +7,19 @@ import shutil
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.build.sources import make_misdoer
+from tests.distributions import make_sdist
 from tests.e2e.bench import Bench, bytes_of, installed, tree
 from tests.e2e.projects import PLAIN, SCENARIOS, write_project
 from tests.e2e.validity import assert_valid
 from tests.git.repositories import Origin
 from tests.git.server import serving
+from uv_archive.fetch.large_files import FILTER
 
 SCENARIO_OF_A_WORKSPACE = next(one for one in SCENARIOS if one.name == "workspace")
 SDISTS = {"gamma-1.0.tar.gz", "directsource-1.0.tar.gz", "vendoredsource-1.0.tar.gz"}
@@ -346,3 +348,65 @@ class TestGit:
         assert not (of_git.archive / "git").exists()
         of_git.sync()
         of_git.imports("one", "two")
+
+    def test_large_files_are_in_the_wheel(self, bench: Bench, tool: Callable[[str], Path]) -> None:
+        tool("git-lfs")
+        (bench.directory / "home" / ".gitconfig").write_text(FILTER)
+        served = bench.directory / "served"
+        served.mkdir()
+        with serving(served) as server:
+            one = Origin.create(bench.directory / "trees", served, "one")
+            one.package("one")
+            one.large_file("one/data.bin", LARGE)
+            one.commit(tag="v1.2")
+            source = f'{{ git = "{server.url("one.git")}", tag = "v1.2", lfs = true }}'
+            of_source(bench, "one", source)
+            bench.download()
+        (bench.directory / "home" / ".gitconfig").unlink()
+
+        said = bench.uv_archive("build", bench.archive, offline=True)
+
+        assert said.status == 0, said.text
+        # Nothing looks changed to the backend, which asks git for the version.
+        with zipfile.ZipFile(bench.archive / "one-1.2-py3-none-any.whl") as wheel:
+            assert wheel.read("one/data.bin") == LARGE
+
+    def test_an_sdist_in_a_repository_is_built(self, bench: Bench) -> None:
+        served = bench.directory / "served"
+        served.mkdir()
+        with serving(served) as server:
+            store = Origin.create(bench.directory / "trees", served, "store")
+            sdist = make_sdist(bench.directory / "made", "kept", "1.0")
+            shutil.copyfile(sdist, store.tree / sdist.name)
+            store.commit()
+            of_source(
+                bench, "kept", f'{{ git = "{server.url("store.git")}", path = "{sdist.name}" }}'
+            )
+            bench.download()
+
+        said = bench.uv_archive("build", bench.archive, offline=True)
+
+        assert said.status == 0, said.text
+        assert built(bench) == {"kept-1.0-py3-none-any.whl"}
+
+
+LARGE = b"\0large" * 20_000
+
+
+def of_source(bench: Bench, name: str, source: str) -> None:
+    """Lock a project that is no package, with one dependency."""
+    bench.write(
+        "pyproject.toml",
+        f"""
+        [project]
+        name = "app"
+        version = "1"
+        requires-python = ">=3.11"
+        dependencies = ["{name}"]
+        [tool.uv]
+        package = false
+        [tool.uv.sources]
+        {name} = {source}
+        """,
+    )
+    bench.lock()

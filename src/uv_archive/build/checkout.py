@@ -13,8 +13,9 @@ from uv_archive.build.one import copy_checked
 from uv_archive.build.unpacking import EARLIEST, LATEST
 from uv_archive.digest import Digest
 from uv_archive.errors import DamagedArchiveError
-from uv_archive.fetch.bundles import BundleKey, recorded_bundles
+from uv_archive.fetch.bundles import BundleKey, recorded_bundles, recorded_large_files
 from uv_archive.fetch.git import Git, GitError, Remote, Repository
+from uv_archive.fetch.large_files import FILTER, NotLargeFiles, check_lfs, unpack
 from uv_archive.lock.model import GitSource
 
 # Nothing of the user's: filters, hooks and aliases are commands.
@@ -39,7 +40,10 @@ def clone(
     `ToolError`.
     """
     bundles = recorded_bundles(manifest)
-    cloning = _Cloning(archive, bundles, git.adding(_QUIET), directory.parent)
+    large = recorded_large_files(manifest) if source.lfs else {}
+    if source.lfs:
+        check_lfs(git)
+    cloning = _Cloning(archive, bundles, large, git.adding(_QUIET), directory.parent)
     try:
         repository = cloning.clone(Remote.of(source), source.commit, directory)
         time = repository.output("log", "-1", "--format=%ct", source.commit)
@@ -53,11 +57,13 @@ class _Cloning:
         self,
         archive: Path,
         bundles: Mapping[BundleKey, tuple[ArchivePath, Entry]],
+        large_files: Mapping[BundleKey, tuple[ArchivePath, Entry]],
         git: Git,
         scratch: Path,
     ) -> None:
         self._archive = archive
         self._bundles = bundles
+        self._large_files = large_files
         self._git = git
         self._scratch = scratch
 
@@ -69,6 +75,7 @@ class _Cloning:
         repository = self._repository(found, commit, tree / ".git")
         own = (f"--git-dir={repository.directory}", f"--work-tree={tree}")
         self._git.output(*own, "config", "core.bare", "false")
+        self._have_large_files((remote.public(), commit), repository)
         # Links that lead outside do so in what the build itself can do anyhow.
         self._git.output(*own, "checkout", "--quiet", "--force", "--detach", commit)
         for submodule in repository.submodules(commit, remote):
@@ -77,6 +84,23 @@ class _Cloning:
                 raise DamagedArchiveError(f"The submodule at `{submodule.path}` leads outside")
             self.clone(submodule.remote, submodule.commit, inside, depth + 1)
         return repository
+
+    def _have_large_files(self, key: BundleKey, repository: Repository) -> None:
+        """Put what git LFS keeps for a commit where it looks, and tell git to ask it.
+
+        That is said in the repository: a backend that asks git whether something was changed
+        asks it from another environment.
+        """
+        if key not in self._large_files:
+            return
+        path, entry = self._large_files[key]
+        try:
+            unpack(self._archive / path, entry.sha256, repository.directory / "lfs" / "objects")
+        except (NotLargeFiles, OSError) as error:
+            raise DamagedArchiveError(f"`{path}` can't be used: {error}") from error
+        nowhere = repository.directory / "nowhere"
+        with (repository.directory / "config").open("a", encoding="utf-8") as config:
+            config.write(f"{FILTER}[lfs]\n\turl = {nowhere.as_uri()}\n")
 
     def _repository(
         self, found: tuple[ArchivePath, Entry], commit: str, directory: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import threading
@@ -29,7 +30,7 @@ from uv_archive.build.one import (
 )
 from uv_archive.build.wanted import Wanted, python_tag
 from uv_archive.digest import Digest
-from uv_archive.errors import ArchiveError, DamagedArchiveError
+from uv_archive.errors import ArchiveError, DamagedArchiveError, ToolError
 from uv_archive.fetch.git import Git
 from uv_archive.fetch.parallel import in_threads
 from uv_archive.filenames import parse_sdist, parse_wheel
@@ -150,7 +151,7 @@ class _Building:
         private.mkdir()
         try:
             source = self._source(wanted, directory)
-        except DamagedArchiveError as error:
+        except (DamagedArchiveError, ToolError) as error:
             return FailedBuild(label=wanted.label, reason=error.message)
         made = build_one(
             Build(
@@ -205,6 +206,8 @@ class _Building:
             git=shop.find_git(),
             directory=tree,
         )
+        if wanted.git.path is not None:
+            return _inside(tree, wanted.git.path)
         return TreeSource(path=tree, subdirectory=wanted.why.subdirectory, epoch=epoch)
 
     def _requirement(self, path: ArchivePath, depth: int) -> Requirement | FailedBuild:
@@ -255,6 +258,16 @@ class _Building:
             version=made.filename.version,
             digest=Digest("sha256", made.sha256),
         )
+
+
+def _inside(tree: Path, path: str) -> SdistSource:
+    """Return an sdist that lies in a repository: the commit vouches for it."""
+    file = tree / path
+    if not file.resolve().is_relative_to(tree.resolve()) or not file.is_file():
+        raise DamagedArchiveError(f"The commit has no file `{path}`")
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256")
+    return SdistSource(path=file, digest=Digest("sha256", digest.hexdigest()))
 
 
 class _Removed:
