@@ -32,6 +32,7 @@ from uv_archive.build import (
     build_one,
     find_confinement,
 )
+from uv_archive.build.one import copy_tree
 from uv_archive.digest import Digest
 from uv_archive.errors import ToolError
 from uv_archive.target import Interpreter
@@ -148,6 +149,31 @@ def test_a_tree_is_built_from_a_copy(bench: Bench, tmp_path: Path) -> None:
     built(bench.build(tree))
 
     assert sorted(tree.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "is_left_out"),
+    [
+        ("src/it/build/library.py", False),
+        ("build/library.py", False),
+        ("tests/data/other.egg-info/PKG-INFO", False),
+        ("build/bdist.linux-x86_64/x", True),
+        ("it.egg-info/PKG-INFO", True),
+        ("src/it.egg-info/PKG-INFO", True),
+        (".venv/pyvenv.cfg", True),
+        ("it/__pycache__/it.pyc", True),
+    ],
+)
+@pytest.mark.parametrize("pristine", [True, False], ids=["pristine", "worked-in"])
+def test_only_what_work_has_left_is_left_out(
+    tmp_path: Path, path: str, *, is_left_out: bool, pristine: bool
+) -> None:
+    tree, copied = tmp_path / "it", tmp_path / "copied"
+    tree.joinpath(path).parent.mkdir(parents=True)
+    tree.joinpath(path).touch()
+    tree.joinpath("pyproject.toml").touch()
+    copy_tree(TreeSource(path=tree, pristine=pristine), copied)
+    assert copied.joinpath(path).exists() is (pristine or not is_left_out)
 
 
 def test_requirements_are_there_and_nothing_else(bench: Bench, tmp_path: Path) -> None:

@@ -134,3 +134,22 @@ def test_for_a_newer_libc_is_left_alone(offline: Offline) -> None:
     offline.archived(offline.lock(), built={wheel: why}, leave_out=(sdist.name,))
     with pytest.raises(ArchiveError, match="lacks 1 of the files"):
         offline.sync()
+
+
+def test_a_locked_wheel_goes_before_a_built_one(offline: Offline) -> None:
+    sdist = make_sdist(offline.served, "alpha", "1.0", build_requires=["nowhere"])
+    make_wheel(offline.served, "alpha", "1.0", files={"alpha.py": "built = 'by its author'\n"})
+    project(offline)
+    own = make_wheel(
+        offline.directory / "built",
+        "alpha",
+        "1.0",
+        tags="cp311-none-any",
+        files={"alpha.py": "built = 'beforehand'\n"},
+    )
+    offline.archived(offline.lock(), built={own: digest(sdist)})
+    result = offline.sync()
+    assert result.status == 0, offline.shown[-1].stderr
+    assert (result.unlocked, result.short) == (0, ())
+    (installed,) = (offline.root / ".venv").glob("lib/*/site-packages/alpha.py")
+    assert installed.read_text() == "built = 'by its author'\n"

@@ -208,7 +208,9 @@ class _Building:
         )
         if wanted.git.path is not None:
             return _inside(tree, wanted.git.path)
-        return TreeSource(path=tree, subdirectory=wanted.why.subdirectory, epoch=epoch)
+        return TreeSource(
+            path=tree, subdirectory=wanted.why.subdirectory, epoch=epoch, pristine=True
+        )
 
     def _requirement(self, path: ArchivePath, depth: int) -> Requirement | FailedBuild:
         if path.endswith(".whl"):

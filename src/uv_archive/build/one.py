@@ -15,7 +15,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,13 +60,15 @@ class SdistSource:
 class TreeSource:
     """A source tree that is copied before it's built, without what *ignored* says of a path.
 
-    *subdirectory* is where in it the project is, *epoch* its `SOURCE_DATE_EPOCH` (seconds).
+    *subdirectory* is where in it the project is, *epoch* its `SOURCE_DATE_EPOCH` (seconds). In a
+    *pristine* one nobody has worked, and nothing else is left out.
     """
 
     path: Path
     subdirectory: str | None = None
     epoch: int = EARLIEST
     ignored: tuple[Path, ...] = ()
+    pristine: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,8 +220,8 @@ def _lay_out(build: Build, private: Path, confinement: Confinement) -> _LaidOut:
             epoch = newest_member(copy)
             unpack(copy, tree)
             copy.unlink()
-        case TreeSource(path=path, epoch=epoch, ignored=ignored):
-            _copy_tree(path, tree, ignored)
+        case TreeSource(epoch=epoch):
+            copy_tree(build.source, tree)
         case _:
             assert_never(build.source)
     inside = build.source.subdirectory
@@ -259,23 +261,32 @@ def _constraint(requirement: Requirement) -> str:
     return f"{requirement.name}=={requirement.version} --hash={requirement.digest}\n"
 
 
-def _copy_tree(source: Path, tree: Path, ignored: Iterable[Path]) -> None:
-    left_out = {path.absolute() for path in ignored}
+def copy_tree(source: TreeSource, tree: Path) -> None:
+    """Copy what is to be built to *tree*. Raises `OSError`."""
+    left_out = {path.absolute() for path in source.ignored}
 
     def ignore(directory: str, names: Sequence[str]) -> list[str]:
         here = Path(directory).absolute()
         return [name for name in names if here / name in left_out or _is_debris(here / name)]
 
-    shutil.copytree(source, tree, symlinks=True, ignore=ignore)
+    shutil.copytree(source.path, tree, symlinks=True, ignore=None if source.pristine else ignore)
 
 
 def _is_debris(path: Path) -> bool:
     """Whether something is in a tree only because somebody has worked there."""
-    if path.name == "build":
-        # What setuptools leaves, and would take into a wheel although its source is gone.
-        return any(path.glob("bdist.*")) or any(path.glob("lib*"))
-    is_old = path.name == "__pycache__" or path.name.endswith(".egg-info")
-    return is_old or any((path / name).is_file() for name in ("pyvenv.cfg", "uv-archive.json"))
+    if path.name == "__pycache__":
+        return True
+    if any((path / name).is_file() for name in ("pyvenv.cfg", "uv-archive.json")):
+        return True
+    if path.name.endswith(".egg-info"):
+        beside = path.parent.parent if path.parent.name == "src" else path.parent
+        return _is_project(beside)
+    # What setuptools leaves, and would take into a wheel although its source is gone.
+    return path.name == "build" and _is_project(path.parent) and any(path.glob("bdist.*"))
+
+
+def _is_project(directory: Path) -> bool:
+    return any((directory / name).is_file() for name in ("pyproject.toml", "setup.py"))
 
 
 def _below(tree: Path, subdirectory: str) -> Path:

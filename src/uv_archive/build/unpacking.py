@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import calendar
+import lzma
 import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from uv_archive.errors import DamagedArchiveError
 
+# What the standard library raises for archives that are damaged, encrypted, compressed in ways it
+# doesn't know, or that have times which aren't any.
+_UNREADABLE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(OSError, EOFError, ValueError, OverflowError, RuntimeError),
+)
 #: Seconds since 1970: 1980-01-01 and the end of 2107, all that a ZIP file, and so a wheel, holds.
 EARLIEST, LATEST = 315532800, 4354819198
 
@@ -34,7 +42,7 @@ def unpack(archive: Path, directory: Path) -> None:
                 members.extractall(temporary, filter=_without_time)  # noqa: S202 - filtered
         tops = list(temporary.iterdir())
         (tops[0] if len(tops) == 1 and tops[0].is_dir() else temporary).rename(directory)
-    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
+    except _UNREADABLE as error:
         raise DamagedArchiveError(f"`{archive}` can't be unpacked: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -47,7 +55,7 @@ def newest_member(archive: Path) -> int:
     """
     try:
         newest = max(_times(archive), default=EARLIEST)
-    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
+    except _UNREADABLE as error:
         raise DamagedArchiveError(f"`{archive}` can't be read: {error}") from error
     return min(max(newest, EARLIEST), LATEST)
 

@@ -131,8 +131,15 @@ class PartialFile:
     def _await_disk(self) -> None:
         # A failure is told once for each open file: whoever asks first has to pass it on.
         way, self._on_the_way = self._on_the_way, None
-        if way is not None:
+        if way is None:
+            return
+        try:
             way.finish()
+        except OSError:
+            # The next run must not go on from bytes that only look as if they were on the disk.
+            with suppress(OSError):
+                self._path.unlink()
+            raise
 
     def _hash(self, block: bytes | memoryview) -> None:
         self._sha256.update(block)

@@ -85,7 +85,7 @@ def _unpack(task: Task, supplied: Supplied, directory: Path) -> None:
         copies.mkdir(exist_ok=True)
         if not copy_verified(supplied, copies):
             raise DamagedArchiveError(f"`{supplied.path}` has changed while it was in use")
-    from uv_archive.sync.unpacking import unpack  # noqa: PLC0415 - seldom needed
+    from uv_archive.build.unpacking import unpack  # noqa: PLC0415 - seldom needed
 
     unpack(copies / supplied.name, directory)
 

@@ -67,10 +67,13 @@ class Needed:
 def needed_files(task: Task, case: Case, install: frozenset[NormalizedName]) -> Needed:
     """Return the files that installing *install* takes, and what stands in its way."""
     packages = [package for package in case.selection.packages if package.name in install]
+    # Where the lock has a wheel that fits, that is what is installed.
+    unserved = {one.package.position for one in case.selection.builds}
+    unserved |= {one.package.position for one in case.selection.gaps}
     wheels = {
         package.position: found
         for package in packages
-        if (found := wheels_built(task, case.target, package))
+        if package.position in unserved and (found := wheels_built(task, case.target, package))
     }
     needed = replace(
         _supplied(task, case.selection, install, built=wheels.keys()),
