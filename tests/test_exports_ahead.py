@@ -36,7 +36,7 @@ class Exporter:
 
     def __call__(self, files: Files) -> Exports:
         self.asked.append(set(files))
-        return {str(len(self.asked)): Pylock(document={})}
+        return {str(len(self.asked)): Pylock(document={}, left_out=())}
 
 
 def contents(*, size: int | None = 10) -> Mapping[ArchivePath, Content]:

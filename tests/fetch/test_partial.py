@@ -26,7 +26,7 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(os.fstat(descriptor).st_size)
 
     monkeypatch.setattr(partial, "_SEND_OFF", len(BLOCK))
-    monkeypatch.setattr(partial.os, "fsync", sync)
+    monkeypatch.setattr(os, "fsync", sync)
     return seen
 
 
@@ -40,7 +40,7 @@ def failing_once(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(partial, "_SEND_OFF", len(BLOCK))
-    monkeypatch.setattr(partial.os, "fsync", sync)
+    monkeypatch.setattr(os, "fsync", sync)
 
 
 def test_the_disk_begins_before_the_end(tmp_path: Path, syncs: list[int]) -> None:

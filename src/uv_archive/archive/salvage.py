@@ -77,7 +77,9 @@ def _requests(text: str, readme: str) -> Iterator[JSONObject]:
     for match in re.finditer(r"^    (?=\{)", section, re.MULTILINE):
         with suppress(ArchiveError, ValueError, RecursionError):
             request = _object(_DECODER.raw_decode(section, match.end())[0])
-            if str(Request.from_record(request)) in readme:
+            read = Request.from_record(request)
+            # A key that was damaged would be passed over, and the request be another one.
+            if read.to_record() == request and str(read) in readme:
                 yield request
 
 

@@ -197,21 +197,23 @@ class PylockInstaller:
             *("pip", "sync", str(self._copy(case, needed))),
             *("--python", python or str(interpreter_of(environment))),
             *("--config-file", str(settings_file(task)), *_CLOSED),
-            *("--build-constraints", str(self._constraints(needed))),
+            *self._constraints(needed),
             *(*build_arguments(task, needed), *task.flags.passed, *reinstall(again)),
         ]
         finished = run_uv(task, arguments, capture=bool(again), git=needed.git, again=bool(again))
         return SyncResult(status=finished.status, stdout=finished.stdout, stderr=finished.stderr)
 
-    def _constraints(self, needed: Needed) -> Path:
+    def _constraints(self, needed: Needed) -> Sequence[str]:
         lines = [
             f"{one.name}=={one.version} --hash={one.file.digest}\n"
             for one in needed.pins.constraints()
         ]
+        if not lines:
+            return ()  # uv warns of a file that constrains nothing.
         path = self.task.private / "build-constraints.txt"
         with storing(path):
             path.write_text("".join(lines))
-        return path
+        return ("--build-constraints", str(path))
 
     def _copy(self, case: Case, needed: Needed) -> Path:
         files = {**self._files(case.selection), **replacing_wheels(self.task, case, needed)}
