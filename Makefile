@@ -22,7 +22,7 @@ example: $(TOOL)/ready
 	@examples/workflow/offline.sh "$(CURDIR)/$(TOOL)/bin"
 
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n auto --dist loadfile $(T)
+	$(DEV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(T)
 
 soak: $(DEV)/ready
 	$(DEV)/bin/python -m tests.soak $(T)

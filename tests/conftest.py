@@ -40,6 +40,11 @@ _INDEX = frozenset(
 _ACTIVE = frozenset({"VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONHOME"})
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what forks: the HTTP client can't be used in a child once it was here."""
+    items.sort(key=lambda item: "soak/test_downloads.py" not in item.nodeid)
+
+
 def _changes_behaviour(variable: str) -> bool:
     return variable.startswith(("UV_", "PIP_")) and variable not in _CONNECTION
 
