@@ -677,6 +677,27 @@ class TestTwoRuns:
         bring(tmp_path / "undisturbed", contents())
         assert tree(tmp_path / "archive") == tree(tmp_path / "undisturbed")
 
+    @pytest.mark.parametrize("gone", [".partial", "."])
+    def test_the_other_run_may_end_while_it_is_looked_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+    ) -> None:
+        directory = tmp_path / "archive"
+        (directory / ".partial").mkdir(parents=True)
+        listdir = os.listdir
+
+        def end(path: Path) -> list[str]:
+            names = listdir(path)
+            monkeypatch.undo()
+            (directory / ".partial").rmdir()
+            if gone == ".":
+                directory.rmdir()
+            return names
+
+        monkeypatch.setattr(os, "listdir", end)
+        bring(directory, contents())
+        bring(tmp_path / "undisturbed", contents())
+        assert tree(directory) == tree(tmp_path / "undisturbed")
+
     def test_several_processes_make_one_archive(self, tmp_path: Path) -> None:
         runs = [self.start(tmp_path / "archive", 0.01) for _ in range(8)]
         said = [run.communicate()[0] for run in runs]

@@ -101,14 +101,16 @@ class Store:
 
     def check(self) -> None:
         """Raise `ArchiveError` unless the directory is an archive or can become one."""
-        if not os.path.lexists(self.directory):
-            return
-        if not self.directory.is_dir():
-            raise ArchiveError(
-                f"`{self.directory}` isn't a directory", hint="Choose another one with `--out-dir`"
-            )
-        with disk.storing(self.directory, doing="read"):
+        try:
             names = set(os.listdir(self.directory))  # noqa: PTH208 - a Path each isn't needed
+        except FileNotFoundError:
+            if not os.path.lexists(self.directory):
+                return
+            raise self._not_a_directory() from None  # A link to nothing.
+        except NotADirectoryError:
+            raise self._not_a_directory() from None
+        except OSError as error:
+            raise disk.storage_error(error, self.directory, doing="read") from error
         if names and MANIFEST not in names and PARTIAL not in names:
             raise ArchiveError(
                 f"`{self.directory}` is no archive, and it isn't empty",
@@ -241,9 +243,19 @@ class Store:
             with suppress(OSError):
                 directory.rmdir()
 
+    def _not_a_directory(self) -> ArchiveError:
+        return ArchiveError(
+            f"`{self.directory}` isn't a directory", hint="Choose another one with `--out-dir`"
+        )
+
     def _check_directory(self, path: Path) -> None:
-        with disk.storing(path, doing="looked at"):
-            is_directory = stat.S_ISDIR(path.lstat().st_mode)
+        try:
+            with disk.storing(path, doing="looked at"):
+                is_directory = stat.S_ISDIR(path.lstat().st_mode)
+        except StorageError:
+            if not os.path.lexists(path):
+                return  # Another run, which is still at work, took it away since it was listed.
+            raise
         if not is_directory:
             # A link would have this program write outside the archive.
             raise ArchiveError(
