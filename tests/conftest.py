@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ from uv_archive.uv import OLDEST_UV
 IN_CI = bool(os.environ.get("CI"))
 # Another uv for all tests than the one that is installed, such as the oldest that is supported.
 _OTHER_UV = os.environ.get("UV_ARCHIVE_TEST_UV")
+
+# A shell that starts a program in the background has it, and all that it starts, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("everyday", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
