@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -26,8 +27,11 @@ class Url:
     exposed: str = field(repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> Url:
-        """Check that *text* is an absolute URL with a host. Raises `ValueError`."""
+    def parse(cls, text: str, *, hostless: Collection[str] = ()) -> Url:
+        """Check that *text* is an absolute URL with a host. Raises `ValueError`.
+
+        Those of the schemes *hostless*, such as `file`, may have a path alone.
+        """
         if _COMMON.fullmatch(text):
             return cls(text)
         if _FOREIGN.search(text):
@@ -38,7 +42,8 @@ class Url:
         except ValueError:
             # The message of `urllib` quotes what stands before the host: credentials.
             raise ValueError("the host or port of the URL is malformed") from None
-        if not parts.scheme or not parts.hostname:
+        is_hostless = parts.scheme.lower() in hostless and parts.path.startswith("/")
+        if not parts.scheme or not (parts.hostname or is_hostless):
             raise ValueError("expected a URL with a scheme and a host")
         return cls(text)
 

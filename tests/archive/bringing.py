@@ -1,6 +1,7 @@
 """A download without a network, to disturb: what is wanted comes from memory.
 
-As a program: `python -m tests.archive.bringing DIRECTORY [WAIT]` brings the sample files.
+As a program: `python -m tests.archive.bringing DIRECTORY [WAIT]` brings the sample files, after
+so many seconds with the archive to itself, or with `-`, when its input ends.
 """
 
 from __future__ import annotations
@@ -90,11 +91,14 @@ def is_partial(path: str) -> bool:
 
 def main() -> int:
     directory = Path(sys.argv[1])
-    wait = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
+    wait = sys.argv[2] if len(sys.argv) > 2 else "0"
 
     def hold() -> None:
         print("holding", flush=True)
-        time.sleep(wait)
+        if wait == "-":
+            sys.stdin.read()
+        else:
+            time.sleep(float(wait))
 
     try:
         bring(directory, contents(), inside=hold, notify=lambda text: print(text, flush=True))

@@ -59,7 +59,16 @@ def at_call(number: int, act: Callable[[str], None]) -> Iterator[Callable[[], in
                 act("write")
             return super().write(data)
 
-    fdopen, open_path = os.fdopen, Path.open
+    fdopen, open_path, write = os.fdopen, Path.open, os.write
+
+    def write_half(descriptor: int, data: Buffer) -> int:
+        nonlocal count
+        if descriptor > 2:
+            count += 1
+            if count == number:
+                write(descriptor, memoryview(data)[: memoryview(data).nbytes // 2])
+                act("write")
+        return write(descriptor, data)
 
     def fdopen_written(descriptor: int, mode: str = "r", buffering: int = -1) -> IO[bytes]:
         if buffering == 0 and "+" in mode:
@@ -74,6 +83,7 @@ def at_call(number: int, act: Callable[[str], None]) -> Iterator[Callable[[], in
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLS:
             patch.setattr(os, name, disturbed(name, getattr(os, name)))
+        patch.setattr(os, "write", write_half)
         patch.setattr(os, "fdopen", fdopen_written)
         patch.setattr(Path, "open", open_written)
         yield lambda: count

@@ -31,6 +31,7 @@ from uv_archive.archive.manifest import (
     Why,
     canonical_requests,
     from_json,
+    is_as_written,
     schema,
 )
 from uv_archive.errors import ArchiveError
@@ -56,7 +57,7 @@ whys: st.SearchStrategy[Why] = st.one_of(
         platform=st.none() | texts,
     ),
     st.builds(BuiltFrom, commit=digests),
-    st.builds(BuiltFrom, tree=texts),
+    st.builds(BuiltFrom, tree=texts, settings=digests),
     st.builds(
         BuildRequirement,
         of=texts,
@@ -143,6 +144,20 @@ def test_the_form_is_canonical() -> None:
     assert b"\r" not in content
     text = json.dumps(json.loads(content), ensure_ascii=False, indent=2, sort_keys=True)
     assert content.decode() == f"{text}\n"
+
+
+@given(described=files(), builds=st.dictionaries(texts, requests | texts | st.booleans()))
+def test_the_form_is_that_of_the_standard_library(
+    described: dict[ArchivePath, Entry], builds: dict[str, list[JSONObject] | str | bool]
+) -> None:
+    misleading: JSONObject = {"files": {"files": {}}, "text": '\n  "files": {'}
+    manifest = Manifest(
+        project="p", lock=LOCK, requests=(), files=described, builds={**builds, **misleading}
+    )
+    written = manifest.to_json()
+    assert is_as_written(written)
+    text = json.dumps(json.loads(written), ensure_ascii=False, indent=2, sort_keys=True)
+    assert f"{text}\n".encode() == written
 
 
 def test_requests_are_there_once_and_sorted() -> None:

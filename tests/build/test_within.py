@@ -20,7 +20,7 @@ from tests.build.sources import Needs, make_archive, make_misdoer
 from tests.distributions import make_sdist, make_wheel
 from uv_archive.archive.layout import ArchivePath
 from uv_archive.archive.manifest import BuiltFrom, Manifest, from_json, schema
-from uv_archive.build import BuildOutcome, Options, build_archive
+from uv_archive.build import BuildOutcome, Built, NotBuilt, Options, build_archive, build_one, many
 from uv_archive.errors import ArchiveError
 from uv_archive.target import Interpreter
 from uv_archive.uv import Uv
@@ -187,6 +187,67 @@ def test_other_requirements_mean_another_build(yard: Yard) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_built_again"),
+    [
+        ({"config-settings": {"level": "4"}}, True),
+        ({"config-settings": {"level": "3"}}, False),
+        ({}, True),
+        ({"config-settings-package": {"It": {"level": "3"}}}, True),
+        (
+            {"config-settings": {"level": "3"}, "extra-build-variables": {"it": {"OWN": "1"}}},
+            True,
+        ),
+        (
+            {"config-settings": {"level": "3"}, "extra-build-variables": {"other": {"OWN": "1"}}},
+            False,
+        ),
+    ],
+    ids=["other", "same", "none", "by-package", "variables", "of-others"],
+)
+def test_other_settings_mean_another_build(
+    yard: Yard, settings: Mapping[str, object], *, is_built_again: bool
+) -> None:
+    sdist = make_misdoer(yard.sdists, "it", "said['level'] = settings.get('level', '')")
+    yard.make(Needs(sdist=sdist), builds={"settings": {"config-settings": {"level": "3"}}})
+    yard.build()
+    document = json.loads((yard.archive / "uv-archive.json").read_bytes())
+    document["builds"]["settings"] = settings  # as a download leaves it that found others
+    path = yard.archive / "uv-archive.json"
+    path.write_bytes(from_json(without_checksum(document)).to_json())
+
+    outcome = yard.build()
+
+    assert [file.label for file in outcome.built] == (["it==1.0"] if is_built_again else [])
+    again = yard.build()
+    assert again.built == ()
+
+
+def without_checksum(document: dict[str, object]) -> bytes:
+    return json.dumps({k: v for k, v in document.items() if k != "checksum"}).encode()
+
+
+def test_only_the_bytes_that_were_hashed_get_into_the_archive(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_and_change(*arguments: object, **more: object) -> Built | NotBuilt:
+        made = build_one(*arguments, **more)  # type: ignore[arg-type]
+        if isinstance(made, Built) and made.filename.name == "it":
+            made.path.write_bytes(made.path.read_bytes() + b"more")
+        return made
+
+    sdists = [make_sdist(yard.sdists, name, "1.0") for name in ("it", "other")]
+    yard.make(*(Needs(sdist=sdist) for sdist in sdists))
+    monkeypatch.setattr(many, "build_one", build_and_change)
+
+    outcome = yard.build()
+
+    reason = "`it-1.0-py3-none-any.whl` was changed after it was built"
+    assert failures(outcome) == [("it==1.0", reason)]
+    assert [file.label for file in outcome.built] == ["other==1.0"]
+    assert not (yard.archive / "it-1.0-py3-none-any.whl").exists()
+
+
 def test_two_that_want_different_versions_of_one_requirement_are_both_built(yard: Yard) -> None:
     one, two = (make_wheel(yard.sdists, "helper", version) for version in ("1.0", "2.0"))
     older = make_sdist(yard.sdists, "older", "1.0", build_requires=["helper<2"])
@@ -234,13 +295,13 @@ def test_one_that_fails_is_named_and_the_others_are_built(yard: Yard) -> None:
     yard.make(*(Needs(sdist=one) for one in (broken, endless, greedy, fine, damaged)))
     (yard.archive / damaged.name).write_bytes(b"something else")
 
-    outcome = yard.build(timeout=4, jobs=4)
+    outcome = yard.build(timeout=15, jobs=4)
 
     assert [file.label for file in outcome.built] == ["fine==1.0"]
     told = {one.label: one for one in outcome.failed}
     assert {label: one.reason for label, one in told.items() if label != "damaged==1.0"} == {
         "broken==1.0": "its build failed",
-        "endless==1.0": "it wasn't done after 4 seconds",
+        "endless==1.0": "it wasn't done after 15 seconds",
         "greedy==1.0": "its build failed",
     }
     assert "isn't what was recorded" in told["damaged==1.0"].reason

@@ -52,7 +52,7 @@ def environment(tmp_path: Path) -> Mapping[str, str]:
 
 @pytest.fixture
 def asker(environment: Mapping[str, str]) -> HooksAsker:
-    return hooks_asker(environment, timeout=2)
+    return hooks_asker(environment, timeout=60)
 
 
 class Gathering:
@@ -176,10 +176,10 @@ def test_a_hook_is_told_the_settings_of_the_project(
     [
         pytest.param("raise RuntimeError('no luck')", "no luck", id="fails"),
         pytest.param("sys.exit(3)", "it failed", id="exits"),
-        pytest.param("while True: time.sleep(1)", "after 2 seconds", id="never-ends"),
+        pytest.param("while True: time.sleep(1)", "after 8 seconds", id="never-ends"),
         pytest.param(
-            "if os.fork() == 0:\n    time.sleep(9)\nwhile True: time.sleep(1)",
-            "after 2 seconds",
+            "if os.fork() == 0:\n    time.sleep(99)\nwhile True: time.sleep(1)",
+            "after 8 seconds",
             id="never-ends-with-children",
             marks=pytest.mark.skipif(os.name == "nt", reason="no fork"),
         ),
@@ -196,8 +196,9 @@ def test_a_hook_is_told_the_settings_of_the_project(
     ],
 )
 def test_a_hook_that_goes_wrong_is_named_and_the_rest_goes_on(
-    gathering: Gathering, asker: HooksAsker, body: str, said: str
+    gathering: Gathering, environment: Mapping[str, str], body: str, said: str
 ) -> None:
+    asker = hooks_asker(environment, timeout=8 if "8 seconds" in said else 60)
     good = gathering.subject("return ['extra']", "good")
     gathered = gathering(gathering.subject(body, "bad"), good, asker=asker)
     (failure,) = gathered.failures

@@ -21,6 +21,12 @@ from tests.git.repositories import Origin
 from tests.git.server import serving
 from uv_archive.fetch.large_files import FILTER
 
+NO_REQUIREMENT = '[build-system]\nrequires = ["no luck"]\nbuild-backend = "backend"\n'
+HOOK_WITHOUT_LUCK = {
+    "backend.py": (
+        "def get_requires_for_build_wheel(config_settings=None):\n    raise OSError('no luck')\n"
+    )
+}
 SCENARIO_OF_A_WORKSPACE = next(one for one in SCENARIOS if one.name == "workspace")
 SDISTS = {"gamma-1.0.tar.gz", "directsource-1.0.tar.gz", "vendoredsource-1.0.tar.gz"}
 WHEELS = {name.replace(".tar.gz", "-py3-none-any.whl") for name in SDISTS}
@@ -98,7 +104,9 @@ class TestBuild:
     def test_sync_takes_the_wheels_and_builds_nothing(self, sources: Bench) -> None:
         sources.download("--build")
 
-        sources.sync("--no-install-project", "--no-build")
+        said = sources.sync("--no-install-project", "--no-build")
+
+        assert "files, to build with or built before, that the lock doesn't name" in said.err
 
         assert {"gamma-1.0", "directsource-1.0"} <= installed(sources.venv).keys()
         sources.imports("gamma", "directsource", "vendoredsource")
@@ -121,15 +129,112 @@ class TestBuild:
         assert_valid(bench)
 
 
+class TestWhatCannotBeKnown:
+    """One source whose requirements aren't found keeps no other from being built."""
+
+    @pytest.fixture(
+        params=[HOOK_WITHOUT_LUCK, {"pyproject.toml": NO_REQUIREMENT}], ids=["hook", "odd"]
+    )
+    def doubtful(self, bench: Bench, request: pytest.FixtureRequest) -> Bench:
+        make_sdist(bench.index.at("main"), "bad", "1.0", files=request.param)
+        write_project(bench, '["bad", "gamma"]', build="")
+        bench.lock()
+        return bench
+
+    def test_the_rest_is_built_and_it_is_named_once(self, doubtful: Bench) -> None:
+        said = doubtful.uv_archive("download", "--build", "--run-hooks")
+
+        assert said.status == 1
+        assert said.err.count("Couldn't get `bad==1.0`: ") == 1, said.err
+        assert "`bad==1.0` has no wheel" not in said.err
+        assert "1 wheel built" in said.err
+        assert "gamma-1.0-py3-none-any.whl" in doubtful.distributions()
+        assert "Archive digest" not in said.err
+        assert not (doubtful.archive / "uv-archive.json").exists()
+
+    def test_it_says_so_as_json(self, doubtful: Bench) -> None:
+        arguments = ("--build", "--run-hooks", "--output-format", "json")
+        document = json.loads(doubtful.uv_archive("download", *arguments).out)
+
+        assert [one["name"] for one in document["failures"]] == ["bad==1.0"]
+        assert (document["complete"], document["digest"]) == (False, None)
+        builds = document["builds"]
+        assert [one["package"] for one in builds["built"]] == ["gamma==1.0"]
+        assert (builds["digest"], builds["failures"], builds["elsewhere"]) == (None, [], [])
+
+    def test_what_was_built_is_not_built_again(self, doubtful: Bench) -> None:
+        doubtful.uv_archive("download", "--build", "--run-hooks")
+        wheel = doubtful.archive / "gamma-1.0-py3-none-any.whl"
+        before = wheel.stat().st_mtime_ns
+
+        again = doubtful.uv_archive("download", "--build", "--run-hooks")
+        assert "1 already there" in again.err.partition("Nothing to build")[2]
+        write_project(doubtful, '["gamma"]', build="")
+        doubtful.lock()
+        done = doubtful.download("--build")
+
+        assert "1 already there" in done.err.partition("Nothing to build")[2]
+        assert wheel.stat().st_mtime_ns == before
+        assert built(doubtful) == {wheel.name}
+        assert not (doubtful.archive / ".partial").exists()
+        assert_valid(doubtful)
+
+    def test_a_complete_archive_stays_one(self, doubtful: Bench) -> None:
+        write_project(doubtful, '["gamma"]', build="")
+        doubtful.lock()
+        doubtful.download("--build")
+        before = (doubtful.archive / "uv-archive.json").read_bytes()
+        write_project(doubtful, '["bad", "gamma"]', build="")
+        doubtful.lock()
+
+        assert doubtful.uv_archive("download", "--build", "--run-hooks").status == 1
+
+        assert (doubtful.archive / "uv-archive.json").read_bytes() == before
+
+
+LEVELLED = """
+from backend import *
+from backend import build_wheel as packed
+import pathlib
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    ready = pathlib.Path(__file__).parent / "ready"
+    ready.joinpath("level").write_text(str((config_settings or {}).get("level")))
+    return packed(directory)
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-sdists",)], ids=["beside-sdists", "wheels-alone"])
+def test_a_wheel_is_built_again_with_other_settings(bench: Bench, flags: tuple[str, ...]) -> None:
+    backend = '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n'
+    files = {"own.py": LEVELLED, "pyproject.toml": backend}
+    make_sdist(bench.index.at("main"), "levelled", "1.0", files=files)
+    for level in ("1", "2"):
+        settings = f'[tool.uv]\nconfig-settings = {{ level = "{level}" }}\n'
+        write_project(bench, '["levelled"]', build="", more=settings)
+        bench.lock()
+
+        bench.download("--build", *flags)
+
+        with zipfile.ZipFile(bench.archive / "levelled-1.0-py3-none-any.whl") as wheel:
+            assert wheel.read("level").decode() == level
+        assert ("levelled-1.0.tar.gz" in bench.distributions()) == (not flags)
+        assert_valid(bench)
+    assert "Nothing to build" in bench.download("--build", *flags).err
+
+
 class TestWheelsOnly:
     def test_a_directory_of_wheels_alone_is_left(self, bench: Bench) -> None:
         write_project(bench, '["alpha[fast]==1.0"]', build="")
         bench.lock()
 
-        bench.download("--build", "--no-sdists")
+        said = bench.download("--build", "--no-sdists")
 
         wheels = {f"{name}-py3-none-any.whl" for name in ("alpha-1.0", "beta-2.0", "gamma-1.0")}
         assert bench.distributions() == wheels
+        # Two of the wheels came; the third was built from an sdist, with two more.
+        assert "5 distributions downloaded" in said.err
+        assert ", 3 removed\n1 wheel built" in said.err
         assert_valid(bench)
 
     def test_running_it_again_fetches_and_builds_nothing(self, bench: Bench) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from uv_archive.archive.exports import Pylock
 from uv_archive.archive.layout import INDEX, ArchivePath, index_directory, parse_path
 from uv_archive.archive.manifest import BuiltFrom, Entry
 from uv_archive.errors import ArchiveError
 from uv_archive.filenames import WheelFilename, parse_wheel
 from uv_archive.lock.model import Lock
 from uv_archive.target import Target
+
+if TYPE_CHECKING:
+    from uv_archive.archive.exports import Pylock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

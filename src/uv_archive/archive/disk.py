@@ -27,6 +27,7 @@ _HINTS = {
     errno.EIO: f"The device failed. Look for its errors in the system's log, and {_GO_ON[5:]}",
     errno.EMFILE: f"Too many files are open. Raise `ulimit -n` or lower `--jobs`, {_GO_ON}",
     errno.ENFILE: f"Too many files are open on this machine. Close some, {_GO_ON}",
+    errno.EISDIR: f"A directory is in its place. Move it elsewhere, {_GO_ON}",
 }
 # What file systems answer that can't make a directory durable on request.
 _NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES})
@@ -111,13 +112,16 @@ def read_plain(path: Path, *, limit: int) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno == errno.ELOOP:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # A link; a socket.
             raise _not_plain(path) from error
         raise storage_error(error, path, doing="read") from error
-    with storing(path, doing="read"), os.fdopen(descriptor, "rb") as file:
+    with storing(path, doing="read"):
+        # Of a directory no file object can be made.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
             raise _not_plain(path)
-        content = file.read(limit + 1)
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read(limit + 1)
     if len(content) > limit:
         raise ArchiveError(f"`{path}` is larger than {limit // 2**20} MiB")
     return content

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import SEEK_END, BytesIO
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -50,7 +51,11 @@ class Pylock:
 
     def to_toml(self, name: str) -> bytes:
         """Write it down. *name* is its file name, for the comment at the top."""
-        return (_PYLOCK_HEADER.format(name=name) + tomli_w.dumps(self.document)).encode()
+        written = BytesIO(_PYLOCK_HEADER.format(name=name).encode())
+        written.seek(0, SEEK_END)
+        # Not `dumps`: it holds the text three times before it returns it.
+        tomli_w.dump(self.document, written)
+        return written.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,9 +10,11 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from io import BytesIO
+from json.encoder import encode_basestring
 from typing import Literal, NoReturn, TypeAlias, assert_never
 
 from packaging.utils import NormalizedName, canonicalize_name, is_normalized_name
@@ -53,6 +55,7 @@ _FOUND: Mapping[str, Found] = {
     "dependency": "dependency",
 }
 _LARGEST_SIZE = 2**63 - 1
+_SCALARS = json.JSONEncoder(allow_nan=False)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Only a key of the document itself is indented by two spaces.
 _CHECKSUM = re.compile(rb'^  "checksum": "([0-9a-f]{64})",\n', re.MULTILINE)
@@ -94,7 +97,8 @@ class BuiltFrom:
 
     They are the digest of an sdist, a commit of a git source, and the path of a source tree of
     the project; *subdirectory* is where in it the built project is. *by* are the names of the
-    files that it was built with, and their sha256; *python* (`cp312`) and *platform* (a PEP 425
+    files that it was built with, and their sha256; *settings* is a digest of what uv's settings say
+    of the build, missing where they say nothing. *python* (`cp312`) and *platform* (a PEP 425
     platform tag, such as `manylinux_2_36_x86_64`) are those of the interpreter.
     """
 
@@ -103,6 +107,7 @@ class BuiltFrom:
     tree: str | None = None
     subdirectory: str | None = None
     by: tuple[tuple[str, str], ...] = ()
+    settings: str | None = None
     python: str | None = None
     platform: str | None = None
 
@@ -180,16 +185,28 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return the canonical form: equal manifests give equal bytes, in any order made."""
+        return _sealed(self._pieces())
+
+    def _pieces(self) -> Iterator[str]:
+        """Yield the canonical form without its checksum, which belongs after the first piece."""
         document: JSONObject = {
             "format-version": FORMAT_VERSION,
             "project": self.project,
             "lock": {"path": self.lock.path, "sha256": self.lock.sha256},
             "requests": canonical_requests(self.requests),
-            "files": {path: _entry_to_json(entry) for path, entry in self.files.items()},
+            "files": {},
             "builds": self.builds,
         }
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True)
-        return _sealed(f"{text}\n".encode())
+        # Only a key of the document itself is indented by two spaces.
+        before, files, after = _indented(document).partition('\n  "files": {')
+        yield f"{before}\n"
+        yield files.removeprefix("\n")
+        margin = ""
+        for path in sorted(self.files):
+            entry = _indented(_entry_to_json(self.files[path]), margin="\n    ")
+            yield f"{margin}\n    {encode_basestring(path)}: {entry}"
+            margin = ","
+        yield f"\n  {after}\n" if self.files else f"{after}\n"
 
     @property
     def digest(self) -> str:
@@ -211,10 +228,44 @@ def is_as_written(content: bytes) -> bool:
     return hashlib.sha256(rest).hexdigest().encode() == found[1]
 
 
-def _sealed(content: bytes) -> bytes:
-    """Add the line that has the digest of all others, where its key comes in order."""
-    line = f'  "checksum": "{hashlib.sha256(content).hexdigest()}",\n'.encode()
-    return content.replace(b'\n  "files": ', b"\n" + line + b'  "files": ', 1)
+def _indented(value: JSON, margin: str = "\n") -> str:
+    """Write JSON as `json.dumps` does with an indent of two spaces and sorted keys.
+
+    *margin* is what a line at the level of *value* begins with.
+    """
+    inner = f"{margin}  "
+    match value:
+        case str():
+            return encode_basestring(value)
+        case Mapping() if value:
+            items = (f"{encode_basestring(k)}: {_indented(value[k], inner)}" for k in sorted(value))
+            return f"{{{inner}{f',{inner}'.join(items)}{margin}}}"
+        case Sequence() if value:
+            return f"[{inner}{f',{inner}'.join(_indented(one, inner) for one in value)}{margin}]"
+        case _:
+            return _SCALARS.encode(value)
+
+
+def _sealed(pieces: Iterable[str]) -> bytes:
+    """Join *pieces*, and add the line that has the digest of them all after the first.
+
+    One at a time, since all together they are some megabytes, twice.
+    """
+    digest, written, place = hashlib.sha256(), BytesIO(), 0
+    for piece in pieces:
+        content = piece.encode()
+        digest.update(content)
+        written.write(content)
+        if not place:
+            place = written.tell()
+            written.write(_checksum_line("0" * 64))
+    written.seek(place)
+    written.write(_checksum_line(digest.hexdigest()))
+    return written.getvalue()
+
+
+def _checksum_line(digest: str) -> bytes:
+    return f'  "checksum": "{digest}",\n'.encode()
 
 
 def canonical_requests(requests: Iterable[JSONObject]) -> tuple[JSONObject, ...]:
@@ -333,7 +384,7 @@ def _why_to_json(why: Why) -> JSONObject:
                 **marker,
             }
         case BuiltFrom():
-            texts = ("sha256", "commit", "tree", "subdirectory", "python", "platform")
+            texts = ("sha256", "commit", "tree", "subdirectory", "settings", "python", "platform")
             said = {key: value for key in texts if (value := getattr(why, key)) is not None}
             return {"kind": "built from", **said, **({"by": dict(why.by)} if why.by else {})}
         case Tool():
@@ -530,6 +581,7 @@ def _built_from(table: _Object) -> BuiltFrom:
         tree=table.text("tree") if "tree" in table else None,
         subdirectory=table.text("subdirectory") if "subdirectory" in table else None,
         by=tuple((key, by.matched(key, _SHA256)) for key in sorted(by.keys())) if by else (),
+        settings=table.matched("settings", _SHA256) if "settings" in table else None,
         python=table.text("python") if "python" in table else None,
         platform=table.text("platform") if "platform" in table else None,
     )

@@ -15,9 +15,9 @@ import re
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from uv_archive.archive.layout import (
     CHECKSUMS,
     DIRECTORIES,
     INDEX,
+    LOCKED,
     MANIFEST,
     PARTIAL,
     README,
@@ -39,8 +40,11 @@ from uv_archive.archive.salvage import salvage
 from uv_archive.errors import ArchiveError, StorageError
 
 _KEY = re.compile(r"[0-9a-f]{64}")
+# What every archive has beside its manifest.
+_SIGNS = frozenset({CHECKSUMS, README, LOCKED})
 _LOCK = "lock"
 _NEXT = "next.json"
+_BUILT = "built.json"
 _TEMPORARY = "write-"
 # Metadata is read back whole, to see whether it changed. A lock has at most 100 MiB.
 _LARGEST_METADATA = 256 * 1024 * 1024
@@ -112,12 +116,44 @@ class Store:
         except OSError as error:
             raise disk.storage_error(error, self.directory, doing="read") from error
         if names and MANIFEST not in names and PARTIAL not in names:
+            self._check_signs(names)
+        for name in {PARTIAL, *DIRECTORIES} & names:
+            self._check_directory(self.directory / name)
+
+    def _check_signs(self, names: Collection[str]) -> None:
+        """Take a directory for an archive without its manifest, if that is to be made anew."""
+        if not _SIGNS.issubset(names):
             raise ArchiveError(
                 f"`{self.directory}` is no archive, and it isn't empty",
                 hint=f"Choose another directory; an archive has a `{MANIFEST}`",
             )
-        for name in {PARTIAL, *DIRECTORIES} & names:
-            self._check_directory(self.directory / name)
+        if self.rebuild_for is None:
+            raise ArchiveError(
+                f"`{self.directory}` has lost its `{MANIFEST}`",
+                hint="`uv-archive download --verify` makes it anew",
+            )
+
+    def check_places(self, paths: Iterable[ArchivePath]) -> None:
+        """Raise `ArchiveError` where a directory lies in a file's place: its files are somebody's.
+
+        A link or a pipe may be replaced; it has no content of its own.
+        """
+        for path in paths:
+            if self.has_another_type(path, stat.S_ISDIR):
+                raise ArchiveError(
+                    f"`{self.path(path)}` is a directory, where a file of the archive has to be",
+                    hint="Move it elsewhere, then run it again",
+                )
+
+    def has_another_type(
+        self, path: ArchivePath, is_one: Callable[[int], bool] | None = None
+    ) -> bool:
+        """Whether something else than a plain file is there; with *is_one*, if it is such a one."""
+        try:
+            mode = os.lstat(f"{self.directory}/{path}").st_mode
+        except OSError:
+            return False
+        return is_one(mode) if is_one else not stat.S_ISREG(mode)
 
     def path(self, path: ArchivePath) -> Path:
         """Return where *path* is on this machine."""
@@ -134,12 +170,12 @@ class Store:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether there is a manifest that can't be used."""
+        """Whether there is a manifest that can't be used, or none any more."""
         try:
             self._readable(MANIFEST)
         except ArchiveError:
             return True
-        return False
+        return self.rebuild_for is not None and self._has_lost_manifest()
 
     def manifest(self) -> Manifest:
         """Return what the archive says of itself. Raises `ArchiveError` if it is incomplete."""
@@ -170,7 +206,32 @@ class Store:
                 return self._salvaged(path, self.rebuild_for)
             if found is not None:
                 return found
+        if self.rebuild_for is not None and self._has_lost_manifest():
+            return self._salvaged(MANIFEST, self.rebuild_for)
         return None
+
+    def _has_lost_manifest(self) -> bool:
+        """Whether a run came to its end here, and what it recorded is gone.
+
+        One that was stopped has put the manifest aside, or has left its plan.
+        """
+        left = (MANIFEST, f"{PARTIAL}/{MANIFEST}", f"{PARTIAL}/{_NEXT}")
+        return os.path.lexists(self.directory / CHECKSUMS) and not any(
+            os.path.lexists(self.directory / path) for path in left
+        )
+
+    def remembered(self) -> Manifest | None:
+        """Return what `recorded` says, with the files of a run that built and could record nothing.
+
+        Where nothing was recorded before, it has those files alone, and no requests.
+        """
+        recorded, built = self.recorded(), None
+        with suppress(ArchiveError):  # They are built again.
+            built = self._readable(f"{PARTIAL}/{_BUILT}")
+        if recorded is None or built is None:
+            return recorded or built
+        files = {path: entry for path, entry in built.files.items() if entry.origin}
+        return replace(recorded, files={**files, **recorded.files}, read_digest=None)
 
     def _readable(self, path: str) -> Manifest | None:
         """Return the manifest at *path*, if there is one. Raises `ArchiveError`."""
@@ -273,10 +334,12 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._partial = store.directory / PARTIAL
+        store.check_places((MANIFEST, README, CHECKSUMS))
         self._clean_partial()
-        recorded = store.recorded()
+        recorded = store.remembered()
         self.is_damaged = store.is_damaged
         self._recorded: Collection[ArchivePath] = recorded.files if recorded else ()
+        store.check_places(self._recorded)
         self._own = {path for path in self._recorded if is_metadata(path)} | self._planned()
         self._guard = threading.Lock()
         self._aside = False
@@ -376,6 +439,17 @@ class Writer:
         self._own = set(documents)
         self._discard()
         return True
+
+    def remember_built(self, manifest: Manifest) -> None:
+        """Write down the files of an archive that wheels were built in and that can't be recorded.
+
+        They are those of *manifest*, whose requests don't count.
+        """
+        self.sync_directories()
+        temporary = self._write_temporary(manifest.to_json())
+        with disk.storing(self._partial):
+            temporary.replace(self._partial / _BUILT)
+            disk.sync_directory(self._partial)
 
     def leave_as_it_is(self) -> None:
         """End a run that found nothing to write: names become durable, `.partial/` empty."""

@@ -21,6 +21,7 @@ from uv_archive.build.wanted import Tree
 from uv_archive.build.within import (
     BuildOutcome,
     BuiltFile,
+    Draft,
     Options,
     build_archive,
     build_within,
@@ -34,6 +35,7 @@ __all__ = [
     "Built",
     "BuiltFile",
     "Confinement",
+    "Draft",
     "FailedBuild",
     "NotBuilt",
     "Options",

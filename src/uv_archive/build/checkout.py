@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from uv_archive.archive.layout import ArchivePath
 from uv_archive.archive.manifest import Entry, Manifest
 from uv_archive.build.one import copy_checked
+from uv_archive.build.repository import QUIET
 from uv_archive.build.unpacking import EARLIEST, LATEST
 from uv_archive.digest import Digest
 from uv_archive.errors import DamagedArchiveError
@@ -18,14 +18,6 @@ from uv_archive.fetch.git import Git, GitError, Remote, Repository
 from uv_archive.fetch.large_files import FILTER, NotLargeFiles, check_lfs, unpack
 from uv_archive.lock.model import GitSource
 
-# Nothing of the user's: filters, hooks and aliases are commands.
-_QUIET = {
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_COUNT": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ALLOW_PROTOCOL": "file",
-}
 # A submodule of a submodule, and so on.
 _DEEPEST = 10
 
@@ -43,7 +35,7 @@ def clone(
     large = recorded_large_files(manifest) if source.lfs else {}
     if source.lfs:
         check_lfs(git)
-    cloning = _Cloning(archive, bundles, large, git.adding(_QUIET), directory.parent)
+    cloning = _Cloning(archive, bundles, large, git.adding(QUIET), directory.parent)
     try:
         repository = cloning.clone(Remote.of(source), source.commit, directory)
         time = repository.output("log", "-1", "--format=%ct", source.commit)

@@ -7,10 +7,6 @@ no credentials, and a limit in time.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,18 +18,18 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from uv_archive.archive.disk import temporary_directory
 from uv_archive.build.confinement import Confinement, find_confinement
+from uv_archive.build.process import run_to_its_end
 from uv_archive.build.surroundings import surroundings
 from uv_archive.build.unpacking import EARLIEST, unpack
 from uv_archive.build_requirements import BuildSubject, BuildSystem, ConfigSettings
 from uv_archive.build_requirements.build_system import LEGACY_BACKEND
-from uv_archive.errors import BuildRequirementsError, DamagedArchiveError
+from uv_archive.errors import BuildRequirementsError, DamagedArchiveError, ToolError
 
 #: Seconds. The slowest hooks that were seen, setuptools' of large projects, take a few.
 DEFAULT_TIMEOUT = 300.0
 #: A hook that says more is out of its mind.
 _LARGEST_LOG = 16 * 1024 * 1024
 _LONGEST_REASON = 300
-_PAUSE = 0.05
 _HIDDEN_PROGRAMS = frozenset(
     {
         *("cmake", "cmake3", "ctest", "cpack", "ninja", "ninja-build", "samu", "meson", "patchelf"),
@@ -176,40 +172,26 @@ class _Call:
         inside = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', cwd or str(private), *cmd]
         is_confined = bool(confinement.unshare)
         with (private / "log").open("wb") as log:
-            status = self._run(
-                confinement.command(inside, private=private) if is_confined else cmd,
-                environment={**own, **(extra_environ or {})},
-                directory=private if is_confined or cwd is None else Path(cwd),
-                log=log.fileno(),
-            )
-        if status != 0:
-            raise self._failed("it failed", (private / "log").read_text(errors="replace"))
-
-    def _run(
-        self, command: Sequence[str], *, environment: Mapping[str, str], directory: Path, log: int
-    ) -> int:
-        process = subprocess.Popen(  # noqa: S603 - an argument vector, no shell
-            command,
-            env=dict(environment),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        end = time.monotonic() + self.asker.timeout
-        try:
-            while True:
-                try:
-                    return process.wait(_PAUSE)
-                except subprocess.TimeoutExpired:
-                    if time.monotonic() > end:
-                        seconds = f"{self.asker.timeout:g}"
-                        raise self._failed(f"it wasn't done after {seconds} seconds") from None
-                    if os.fstat(log).st_size > _LARGEST_LOG:
-                        raise self._failed("it writes without end") from None
-        finally:
-            _kill(process)
+            try:
+                ended = run_to_its_end(
+                    confinement.command(inside, private=private) if is_confined else cmd,
+                    environment={**own, **(extra_environ or {})},
+                    directory=private if is_confined or cwd is None else Path(cwd),
+                    output=log.fileno(),
+                    largest=_LARGEST_LOG,
+                    timeout=self.asker.timeout,
+                )
+            except ToolError as error:
+                raise self._failed("it can't be run", error.message) from error
+        match ended:
+            case 0:
+                return
+            case "timeout":
+                raise self._failed(f"it wasn't done after {self.asker.timeout:g} seconds")
+            case "log":
+                raise self._failed("it writes without end")
+            case _:
+                raise self._failed("it failed", (private / "log").read_text(errors="replace"))
 
     def _failed(self, reason: str, output: str = "") -> BuildRequirementsError:
         """Make an error of a clause and the last line of what was said."""
@@ -220,13 +202,3 @@ class _Call:
             f"The build hook of `{self.subject.label}` doesn't say what it needs: {reason}{detail}",
             hint=_HINT,
         )
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of a process and its group."""
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

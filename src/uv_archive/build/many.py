@@ -97,7 +97,8 @@ class Workshop:
     ) -> tuple[FailedBuild, ...]:
         """Build all, and hand each wheel to *take*, one at a time; return what failed.
 
-        One that fails keeps no other from being built. Raises `StorageError` and `ToolError`.
+        One that fails keeps no other from being built; *take* may raise `DamagedArchiveError`.
+        Raises `StorageError` and `ToolError`.
         """
         building = _Building(self)
         taking = threading.Lock()
@@ -106,10 +107,11 @@ class Workshop:
             self.reporter.began(wanted.label)
             with building.directory() as directory:
                 made = building.make(wanted, directory)
+                if isinstance(made, Built):
+                    with taking:
+                        made = _taken(wanted, made, take)
                 match made:
                     case Built():
-                        with taking:
-                            take(wanted, made)
                         self.reporter.built(wanted.label, made.filename.text)
                         return None
                     case FailedBuild():
@@ -120,6 +122,16 @@ class Workshop:
 
         found = in_threads(wanted, one, jobs=jobs, stop=self.stop, interrupt=lambda: None)
         return tuple(failed for failed in found if failed is not None)
+
+
+def _taken(
+    wanted: Wanted, made: Built, take: Callable[[Wanted, Built], None]
+) -> Built | FailedBuild:
+    try:
+        take(wanted, made)
+    except DamagedArchiveError as error:
+        return FailedBuild(label=wanted.label, reason=error.message)
+    return made
 
 
 class _Building:

@@ -10,11 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import stat
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,11 +24,13 @@ from packaging.version import Version
 
 from uv_archive.archive.disk import storage_error
 from uv_archive.build.confinement import Confinement
+from uv_archive.build.process import run_to_its_end
+from uv_archive.build.repository import hide_change
 from uv_archive.build.settings import add_requirements, for_package, variables_for
 from uv_archive.build.surroundings import surroundings
 from uv_archive.build.unpacking import EARLIEST, newest_member, set_times, unpack
 from uv_archive.digest import Digest
-from uv_archive.errors import DamagedArchiveError, ToolError
+from uv_archive.errors import DamagedArchiveError
 from uv_archive.filenames import WheelFilename, parse_wheel
 from uv_archive.uv import Uv
 
@@ -44,7 +42,6 @@ LAST_LINES = 20
 _CHUNK = 1024 * 1024
 _LARGEST_LOG = 256 * 1024 * 1024
 _LOG_TAIL = 64 * 1024
-_PAUSE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,9 +134,9 @@ def build_one(
     set, it is killed with all it has started. Raises `StorageError` and `ToolError`.
     """
     try:
-        laid_out = _lay_out(build, private, confinement)
+        laid_out = _lay_out(build, private, confinement, environment)
         with log.open("wb") as output:
-            ended = _run(
+            ended = run_to_its_end(
                 confinement.command(_command(build, laid_out, uv), private=private),
                 environment={
                     **surroundings(
@@ -149,8 +146,9 @@ def build_one(
                 },
                 directory=private,
                 output=output.fileno(),
+                largest=_LARGEST_LOG,
                 timeout=timeout,
-                stop=stop or Event(),
+                stop=stop,
             )
     except DamagedArchiveError as error:
         return NotBuilt(kind="damaged", reason=error.message)
@@ -202,7 +200,9 @@ class _LaidOut:
         return self.confinement.seen(path, private=self.private)
 
 
-def _lay_out(build: Build, private: Path, confinement: Confinement) -> _LaidOut:
+def _lay_out(
+    build: Build, private: Path, confinement: Confinement, environment: Mapping[str, str]
+) -> _LaidOut:
     """Fill the directory: what is hashed is the copy that the build uses."""
     for name in ("home", "tmp", "view", "out", "empty"):
         (private / name).mkdir(exist_ok=True)
@@ -226,7 +226,9 @@ def _lay_out(build: Build, private: Path, confinement: Confinement) -> _LaidOut:
             assert_never(build.source)
     inside = build.source.subdirectory
     project = _below(tree, inside) if inside else tree
-    add_requirements(project, build.settings, build.name)
+    changed = add_requirements(project, build.settings, build.name)
+    if changed is not None and isinstance(build.source, TreeSource):
+        hide_change(changed, tree=tree, environment=environment)
     set_times(tree, epoch)
     return _LaidOut(
         private=private,
@@ -244,6 +246,8 @@ def copy_checked(path: Path, directory: Path, digest: Digest) -> Path:
     """
     copy = directory / path.name
     hasher = digest.hasher()
+    if path.exists() and not path.is_file():  # A pipe would be waited for.
+        raise DamagedArchiveError(f"`{path}` isn't a plain file")
     try:
         source = path.open("rb")
     except OSError as error:
@@ -262,14 +266,29 @@ def _constraint(requirement: Requirement) -> str:
 
 
 def copy_tree(source: TreeSource, tree: Path) -> None:
-    """Copy what is to be built to *tree*. Raises `OSError`."""
+    """Copy what is to be built to *tree*; sockets, pipes and devices are no part of it.
+
+    Raises `DamagedArchiveError` for what can't be copied.
+    """
     left_out = {path.absolute() for path in source.ignored}
 
-    def ignore(directory: str, names: Sequence[str]) -> list[str]:
-        here = Path(directory).absolute()
-        return [name for name in names if here / name in left_out or _is_debris(here / name)]
+    def is_ignored(path: Path) -> bool:
+        with suppress(PermissionError):  # Copying it says what is wrong.
+            if not source.pristine and (path in left_out or _is_debris(path)):
+                return True
+        kind = path.lstat().st_mode
+        return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind))
 
-    shutil.copytree(source.path, tree, symlinks=True, ignore=None if source.pristine else ignore)
+    def ignore(directory: str, names: Sequence[str]) -> list[str]:
+        return [name for name in names if is_ignored(Path(directory).absolute() / name)]
+
+    try:
+        shutil.copytree(source.path, tree, symlinks=True, ignore=ignore)
+    except shutil.Error as error:
+        path, _, said = error.args[0][0]
+        # Of an error that says "[Errno 13] Permission denied: ..." all that is left is this text.
+        reason = str(said).partition("] ")[2].partition(":")[0] or said
+        raise DamagedArchiveError(f"`{path}` can't be copied: {reason}") from error
 
 
 def _is_debris(path: Path) -> bool:
@@ -324,62 +343,6 @@ def _command(build: Build, laid_out: _LaidOut, uv: Uv) -> Sequence[str]:
         *("--python", str(build.python), "--no-python-downloads"),
         *("--no-create-gitignore", "--color", "never", "--no-progress"),
     ]
-
-
-_Ended = int | Literal["timeout", "stopped", "log"]
-
-
-def _run(
-    command: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    directory: Path,
-    output: int,
-    timeout: float,
-    stop: Event,
-) -> _Ended:
-    """Run a command to its end, and leave nothing of it running."""
-    try:
-        process = subprocess.Popen(  # noqa: S603 - an argument vector, no shell
-            command,
-            env=dict(environment),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            # Windows has neither.
-            umask=-1 if sys.platform == "win32" else 0o022,
-        )
-    except OSError as error:
-        raise ToolError(f"`{command[0]}` can't be run: {error.strerror}") from error
-    try:
-        return _wait(process, output, time.monotonic() + timeout, stop)
-    finally:
-        _kill(process)
-
-
-def _wait(process: subprocess.Popen[bytes], output: int, end: float, stop: Event) -> _Ended:
-    while True:
-        try:
-            return process.wait(_PAUSE)
-        except subprocess.TimeoutExpired:
-            if stop.is_set():
-                return "stopped"
-            if time.monotonic() > end:
-                return "timeout"
-            if os.fstat(output).st_size > _LARGEST_LOG:
-                return "log"
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of a process and its group; a leader that has ended has left one too."""
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 # The wheel

@@ -14,6 +14,7 @@ import tomli_w
 from packaging.utils import NormalizedName, canonicalize_name
 
 from uv_archive.build_requirements.build_system import LEGACY_BACKEND, LEGACY_REQUIRES
+from uv_archive.errors import DamagedArchiveError
 
 #: Settings of uv that say how something is built. What is built from is settled, so `no-build`
 #: and the like aren't among them; nor is `no-build-isolation`: what such a build finds in its
@@ -33,28 +34,55 @@ def for_package(settings: Mapping[str, object], name: NormalizedName) -> Mapping
     return {**kept, "config-settings": config} if config else kept
 
 
+def with_given(
+    settings: Mapping[str, object], given: Mapping[str, Mapping[str, object]]
+) -> Mapping[str, object]:
+    """Return *settings* with what uv was *given* on its command line for backends."""
+    joined = dict(settings)
+    if config := given.get("config-settings"):
+        joined["config-settings"] = _merged(config, _table(settings.get("config-settings")))
+    tables = {
+        canonicalize_name(package): _table(table)
+        for package, table in _table(settings.get("config-settings-package")).items()
+    }
+    for package, table in given.get("config-settings-package", {}).items():
+        name = canonicalize_name(package)
+        tables[name] = _merged(_table(table), tables.get(name, {}))
+    return {**joined, "config-settings-package": tables} if tables else joined
+
+
 def variables_for(settings: Mapping[str, object], name: NormalizedName) -> Mapping[str, str]:
     """Return the environment variables that the build of *name* gets."""
     own = _of(settings, "extra-build-variables", name)
     return {key: value for key, value in own.items() if isinstance(value, str)}
 
 
-def add_requirements(project: Path, settings: Mapping[str, object], name: NormalizedName) -> None:
+def add_requirements(
+    project: Path, settings: Mapping[str, object], name: NormalizedName
+) -> Path | None:
     """Have the build of *name* ask for what the project adds to its requirements.
 
     That is `tool.uv.extra-build-dependencies`. The version that `match-runtime` stands for is
-    among the constraints. *project* is the build's own copy of the source.
+    among the constraints. *project* is the build's own copy of the source. Return the file that
+    was changed, if one was. Raises `DamagedArchiveError`.
     """
     extra = list(_extra_requirements(settings, name))
     if not extra:
-        return
+        return None
     path = project / "pyproject.toml"
-    document = tomllib.loads(path.read_text("utf-8")) if path.is_file() else {}
-    system = document.get("build-system")
-    if not isinstance(system, dict):
-        system = {"requires": list(LEGACY_REQUIRES), "build-backend": LEGACY_BACKEND}
-    document["build-system"] = {**system, "requires": [*system.get("requires", []), *extra]}
-    path.write_bytes(tomli_w.dumps(document).encode())
+    try:
+        document = tomllib.loads(path.read_text("utf-8")) if path.is_file() else {}
+        system = document.get("build-system")
+        if not isinstance(system, dict):
+            system = {"requires": list(LEGACY_REQUIRES), "build-backend": LEGACY_BACKEND}
+        document["build-system"] = {**system, "requires": [*system.get("requires", []), *extra]}
+        content = tomli_w.dumps(document).encode()
+        # What a link leads to isn't the build's.
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+    except (OSError, ValueError, TypeError) as error:
+        raise DamagedArchiveError(f"Its `pyproject.toml` can't be used: {error}") from error
+    return path
 
 
 def _extra_requirements(settings: Mapping[str, object], name: NormalizedName) -> Iterator[str]:

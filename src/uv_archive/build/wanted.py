@@ -19,6 +19,7 @@ from uv_archive.archive.recorded_builds import (
     recorded_builds,
 )
 from uv_archive.build.one import TreeSource
+from uv_archive.build_requirements import settings_digest
 from uv_archive.fetch.bundles import key_of, place_bundles
 from uv_archive.lock import model
 from uv_archive.lock.model import Distribution, GitSource, Lock, Package, UrlSource
@@ -72,7 +73,7 @@ def lacking(manifest: Manifest, lock: Lock, target: Target) -> Lacking:
     """Find what of the archive has no wheel for *target*. *lock* is the one it was made for.
 
     Locked wheels go before built ones, and a built one does that was built elsewhere, or here
-    with the same requirements. Raises `ArchiveError` for requests that can't be read.
+    with the same requirements and settings. Raises `ArchiveError` for requests that can't be read.
     """
     finding = _Finding(manifest, lock, target)
     for package in lock.packages:
@@ -138,7 +139,7 @@ class _Finding:
     def _why(self, package: Package, path: ArchivePath, files: Sequence[ArchivePath]) -> BuiltFrom:
         is_git = isinstance(package.source, GitSource)
         return replace(
-            built_with(self._manifest, files, self._target),
+            built_with(self._manifest, files, self._target, name=package.name),
             sha256=None if is_git else self._manifest.files[path].sha256,
             commit=package.source.commit if isinstance(package.source, GitSource) else None,
             subdirectory=subdirectory_of(package),
@@ -183,10 +184,17 @@ class _Finding:
         return bool(self._builds)
 
 
-def built_with(manifest: Manifest, files: Sequence[ArchivePath], target: Target) -> BuiltFrom:
-    """Return what is recorded of a build's means; its source is still to be said."""
+def built_with(
+    manifest: Manifest, files: Sequence[ArchivePath], target: Target, *, name: NormalizedName
+) -> BuiltFrom:
+    """Return what is recorded of the means to build *name*; its source is still to be said."""
     by = sorted((file.rpartition("/")[2], manifest.files[file].sha256) for file in files)
-    return BuiltFrom(by=tuple(by), python=python_tag(target), platform=target.platform.tags[0])
+    return BuiltFrom(
+        by=tuple(by),
+        settings=settings_digest(recorded_settings(manifest), name),
+        python=python_tag(target),
+        platform=target.platform.tags[0],
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,7 +224,7 @@ def wanted_of_tree(tree: Tree, manifest: Manifest, target: Target) -> Wanted | U
         name=tree.name,
         version=tree.version,
         files=files,
-        why=replace(built_with(manifest, files, target), tree=tree.path),
+        why=replace(built_with(manifest, files, target, name=tree.name), tree=tree.path),
         tree=tree.source,
     )
 
@@ -231,9 +239,9 @@ def subdirectory_of(package: Package) -> str | None:
 
 
 def _is_outdated(there: BuiltFrom, wanted: BuiltFrom) -> bool:
-    """Whether a wheel was built here, by other requirements than those recorded now."""
+    """Whether a wheel was built here, with other requirements or settings than recorded now."""
     here = (there.python, there.platform) == (wanted.python, wanted.platform)
-    return here and there.by != wanted.by
+    return here and (there.by, there.settings) != (wanted.by, wanted.settings)
 
 
 def recorded_settings(manifest: Manifest) -> Mapping[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 import threading
 import tomllib
@@ -30,7 +29,7 @@ from uv_archive.build.wanted import (
     recorded_settings,
     wanted_of_tree,
 )
-from uv_archive.errors import ArchiveError, TargetError
+from uv_archive.errors import ArchiveError, DamagedArchiveError, LockError, TargetError
 from uv_archive.fetch.git import find_git
 from uv_archive.lock.model import Lock
 from uv_archive.lock.pylock import read_pylock
@@ -38,6 +37,8 @@ from uv_archive.lock.reader import read_lock
 from uv_archive.request import Request
 from uv_archive.target import Interpreter, inspect_interpreter
 from uv_archive.uv import Uv, uv_message
+
+_CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +56,14 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """What an archive can't record yet, since what some builds need isn't known, and its lock."""
+
+    manifest: Manifest
+    lock: Lock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BuiltFile:
     """A wheel that was built, and of what; *size* is in bytes."""
 
@@ -65,7 +74,7 @@ class BuiltFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildOutcome:
-    """What came of building in an archive, whose *digest* is given.
+    """What came of building in an archive, whose *digest* is given unless it's incomplete.
 
     *there* are built wheels that did already. *targets* are what was built for, in words, and
     *elsewhere* what no request needs to have built for these. *confined* tells whether builds
@@ -73,7 +82,7 @@ class BuildOutcome:
     """
 
     directory: Path
-    digest: str
+    digest: str | None
     targets: tuple[str, ...]
     built: tuple[BuiltFile, ...]
     there: tuple[ArchivePath, ...]
@@ -111,14 +120,16 @@ def build_within(
     environment: Mapping[str, str],
     reporter: Reporter | None = None,
     interpreters: Sequence[Interpreter] | None = None,
+    draft: Draft | None = None,
 ) -> BuildOutcome:
     """Build what a complete archive lacks, and write its metadata anew, the manifest last.
 
-    *interpreters* are those to build for, or else those that *options* name.
+    *interpreters* are those to build for, or else those that *options* name. In an archive that
+    has only a *draft* of its manifest, what was built is remembered for the run that completes it.
     """
     found = writer.store.find_manifest()
-    manifest = found or what_is_left(writer.store)
-    lock = archived_lock(writer.store, manifest)
+    manifest = draft.manifest if draft else found or what_is_left(writer.store)
+    lock = draft.lock if draft else archived_lock(writer.store, manifest)
     if interpreters is None:
         interpreters = find_interpreters(
             options.pythons, manifest=manifest, lock=lock, uv=uv, environment=environment
@@ -136,6 +147,7 @@ def build_within(
             before=manifest,
             manifest=manifest,
             is_recorded=found is not None,
+            is_draft=draft is not None,
         )
         return work.outcome(interpreters)
 
@@ -161,6 +173,8 @@ def what_is_left(store: Store) -> Manifest:
 
 
 def _is_as_recorded(path: Path, entry: Entry) -> bool:
+    if not path.is_file():  # A pipe would be waited for.
+        return False
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
@@ -171,6 +185,8 @@ def _is_as_recorded(path: Path, entry: Entry) -> bool:
 def archived_lock(store: Store, manifest: Manifest) -> Lock:
     """Read the lock that an archive was made for. Raises `LockError`."""
     path = store.path(manifest.lock.path)
+    if path.exists() and not path.is_file():  # A pipe would be waited for.
+        raise LockError(f"`{path}` isn't a plain file")
     if path.name.startswith("pylock.") and path.suffix == ".toml":
         return read_pylock(path)
     return read_lock(path)
@@ -231,7 +247,7 @@ class _Work:
     """Building for one interpreter after the other.
 
     *before* is what was recorded at the start, *manifest* what there is so far. A stopped run has
-    left an archive that isn't recorded.
+    left an archive that isn't recorded; one that *is_draft* can't be.
     """
 
     writer: Writer
@@ -245,6 +261,7 @@ class _Work:
     before: Manifest
     manifest: Manifest
     is_recorded: bool
+    is_draft: bool
     built: dict[ArchivePath, BuiltFile] = field(default_factory=dict)
     there: dict[ArchivePath, None] = field(default_factory=dict)
     failed: list[FailedBuild] = field(default_factory=list)
@@ -278,7 +295,7 @@ class _Work:
         self._record()
         return BuildOutcome(
             directory=self.writer.store.directory,
-            digest=self.manifest.digest,
+            digest=None if self.is_draft else self.manifest.digest,
             targets=tuple(one.target.label for one in interpreters),
             built=tuple(self.built[path] for path in sorted(self.built)),
             there=tuple(sorted(self.there)),
@@ -341,14 +358,20 @@ class _Work:
 
     def _put(self, path: ArchivePath, made: Built) -> None:
         partial = self.writer.partial(hashlib.sha256(f"built {path}".encode()).hexdigest())
+        hasher = hashlib.sha256()
         with (
             disk.storing(partial),
             made.path.open("rb") as source,
             partial.open("wb") as copy,
         ):
-            shutil.copyfileobj(source, copy)
+            while chunk := source.read(_CHUNK):
+                hasher.update(chunk)
+                copy.write(chunk)
             copy.flush()
             disk.sync_file(copy.fileno())
+        if hasher.hexdigest() != made.sha256:
+            partial.unlink()
+            raise DamagedArchiveError(f"`{made.filename}` was changed after it was built")
         self.writer.commit(partial, path)
 
     def _source(self, wanted: Wanted) -> str:
@@ -373,6 +396,9 @@ class _Work:
         return {p: entry for p, entry in self.manifest.files.items() if p not in outdated}
 
     def _record(self) -> None:
+        if self.is_draft:
+            self._remember()
+            return
         if not self.built and self.is_recorded:
             self.writer.leave_as_it_is()
             return
@@ -383,6 +409,12 @@ class _Work:
         removed = [p for p in before.distributions if p not in metadata.manifest.files]
         self.writer.finish(metadata.manifest, metadata.documents, remove=removed)
         self.manifest = metadata.manifest
+
+    def _remember(self) -> None:
+        if any(built_wheels(self.manifest.files)):
+            self.writer.remember_built(
+                replace(self.manifest, requests=(), builds={}, read_digest=None)
+            )
 
 
 def recomposed(

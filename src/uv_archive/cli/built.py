@@ -42,7 +42,7 @@ def show_builds(failed: Sequence[FailedBuild]) -> None:
 def builds_as_json(outcome: BuildOutcome) -> JSONObject:
     """Return the outcome as JSON values; sizes are in bytes."""
     return {
-        "digest": f"sha256:{outcome.digest}",
+        "digest": f"sha256:{outcome.digest}" if outcome.digest else None,
         "targets": list(outcome.targets),
         "built": [
             {"package": one.label, "path": one.path, "size": one.size} for one in outcome.built

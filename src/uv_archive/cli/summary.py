@@ -136,9 +136,10 @@ def _grouped(pairs: Iterable[tuple[K, T]]) -> Iterable[tuple[K, Sequence[T]]]:
 def _show_notes(outcome: Outcome) -> None:
     for file in outcome.replaced:
         if not outcome.dry_run:
-            say(f"Replaced `{file.path}`, which had other bytes")
+            what = "had other bytes" if file.was_plain else "was no plain file"
+            say(f"Replaced `{file.path}`, which {what}")
     for path in outcome.mended:
-        say(f"Made `{path}` anew, which had other bytes than were written")
+        say(f"Made `{path}` anew, which wasn't as it was written")
     left_out = (
         *outcome.left_out.packages,
         *outcome.left_out.extras,

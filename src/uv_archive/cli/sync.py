@@ -121,7 +121,8 @@ def command(
         click.echo(printable(result.stderr), err=True, nl=False)
     if result.unlocked and not result.status:
         say(
-            f"{counted(result.unlocked, 'file')} to build with, which the lock doesn't name, "
+            f"{counted(result.unlocked, 'file')}, to build with or built before, that the lock "
+            "doesn't name, "
             + ("agreed with the expected archive" if expect else "agreed with the archive's record")
         )
     return result.status

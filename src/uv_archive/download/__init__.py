@@ -90,9 +90,9 @@ def download(
 
         return rehearse(run, store)
     with store.writing(notify=reporter.waiting) as writer:
-        outcome = bring_all(run, writer)
-        if not asked.builds or outcome.failures:
-            return outcome
+        brought = bring_all(run, writer)
+        if not asked.builds or (brought.outcome.failures and brought.draft is None):
+            return brought.outcome
         from uv_archive.download.building import build_beside  # noqa: PLC0415
 
-        return build_beside(run, writer, outcome)
+        return build_beside(run, writer, brought)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from uv_archive.archive.built import BuiltWheel, built_wheels, with_built_wheels
 from uv_archive.archive.exports import Pylock
 from uv_archive.archive.layout import ArchivePath
 from uv_archive.archive.manifest import Entry, Manifest
+from uv_archive.build_requirements import settings_digest
 from uv_archive.lock.model import Distribution, GitSource, Lock, Package, TreeSource, UrlSource
 from uv_archive.plan import Present
 from uv_archive.request import Request
@@ -19,19 +20,31 @@ from uv_archive.selection import Build, Selection
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beforehand:
-    """The wheels that an archive has built already, and that are as they were recorded."""
+    """The wheels that an archive has built already, and that are as they were recorded.
+
+    *settings* of uv, as they are recorded, are those that builds are done with now.
+    """
 
     wheels: tuple[BuiltWheel, ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, recorded: Manifest | None, directory: Path) -> Beforehand:
+    def of(
+        cls, recorded: Manifest | None, directory: Path, *, settings: Mapping[str, object]
+    ) -> Beforehand:
         """Look at the recorded wheels in *directory*."""
         wheels = built_wheels(recorded.files) if recorded else ()
-        return cls(wheels=tuple(wheel for wheel in wheels if _is_intact(wheel, directory)))
+        intact = tuple(wheel for wheel in wheels if _is_intact(wheel, directory))
+        return cls(wheels=intact, settings=settings)
 
     def serve(self, build: Build) -> bool:
         """Whether each of the targets that would have to build it has a wheel instead."""
-        own = [wheel for wheel in self.wheels if _is_of(wheel, build.package, build.distribution)]
+        digest = settings_digest(self.settings, build.package.name)
+        own = [
+            wheel
+            for wheel in self.wheels
+            if _is_of(wheel, build.package, build.distribution) and wheel.why.settings == digest
+        ]
         return bool(build.targets) and all(
             any(wheel.serves(target) for wheel in own) for target in build.targets
         )
@@ -75,8 +88,11 @@ class Beforehand:
 
 
 def _is_intact(wheel: BuiltWheel, directory: Path) -> bool:
+    path = directory / wheel.path
+    if not path.is_file():  # A pipe would be waited for.
+        return False
     try:
-        with (directory / wheel.path).open("rb") as file:
+        with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == wheel.entry.sha256
     except OSError:
         return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from uv_archive.archive.store import Writer
 from uv_archive.download.asked import default_interpreter
-from uv_archive.download.carrying_out import bring_all
+from uv_archive.download.carrying_out import Brought, bring_all
 from uv_archive.download.outcome import Outcome, Reporter, must_compile
 from uv_archive.errors import TargetError
 from uv_archive.lock.model import TreeSource
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from uv_archive.target import Interpreter
 
 
-def build_beside(run: Run, writer: Writer, outcome: Outcome) -> Outcome:
-    """Build what a complete archive lacks for the Pythons of this machine that were asked for.
+def build_beside(run: Run, writer: Writer, brought: Brought) -> Outcome:
+    """Build what an archive lacks for the Pythons of this machine that were asked for.
 
-    Where only wheels are wanted, what they were built from and with goes afterwards.
+    Where only wheels are wanted, what they were built from and with goes afterwards. An archive
+    that is complete but for what some builds need gets the wheels of all others.
     """
-    from uv_archive.build import Options, build_within  # noqa: PLC0415
+    from uv_archive.build import Draft, Options, build_within  # noqa: PLC0415
 
+    outcome, draft = brought.outcome, brought.draft
     built = build_within(
         writer,
         Options(
@@ -40,10 +42,24 @@ def build_beside(run: Run, writer: Writer, outcome: Outcome) -> Outcome:
         environment=run.environment,
         reporter=_telling(run.reporter),
         interpreters=_interpreters_here(run),
+        draft=Draft(manifest=draft, lock=run.lock) if draft else None,
     )
-    if run.request.wheels_only and built.built:
-        after = bring_all(run, writer)
-        outcome = replace(outcome, digest=after.digest, must_compile=after.must_compile)
+    unknown = {one.name for one in outcome.failures}  # They are named as such.
+    built = replace(
+        built,
+        failed=tuple(one for one in built.failed if one.label not in unknown),
+        elsewhere=tuple(label for label in built.elsewhere if label not in unknown),
+    )
+    if draft is None and run.request.wheels_only and built.built:
+        after = bring_all(run, writer).outcome
+        there = {file.path for file in after.files}
+        gone = {file.path for file in outcome.files} - there
+        outcome = replace(
+            outcome,
+            digest=after.digest,
+            must_compile=after.must_compile,
+            removed=tuple(sorted({*outcome.removed, *gone})),
+        )
     else:
         situation = run.situation(writer.store)
         left = situation.beforehand.to_compile(situation.selected)

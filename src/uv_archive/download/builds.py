@@ -116,7 +116,10 @@ class Builds:
             )
         return cls(
             subjects=tuple(subjects),
-            selected_versions={key: frozenset(found) for key, found in versions.items()},
+            # Only builds ask for them.
+            selected_versions={key: frozenset(found) for key, found in versions.items()}
+            if subjects
+            else {},
         )
 
     def gather(
@@ -348,19 +351,23 @@ def build_settings(settings: Mapping[str, object], labels: Collection[str]) -> J
     """
     names = {canonicalize_name(label.partition("==")[0]) for label in labels}
     recorded: dict[str, JSON] = {}
-    for key in _OF_ALL:
-        if names and settings.get(key):
-            recorded[key] = _public(settings[key])
-    for key in _OF_EACH:
-        tables = settings.get(key)
-        own = {
-            str(package): _public(table)
-            for package, table in (tables.items() if isinstance(tables, Mapping) else ())
-            if canonicalize_name(str(package)) in names
-        }
+    for key, value in public_settings(settings).items() if names else ():
+        own = value
+        if key in _OF_EACH and isinstance(value, Mapping):
+            own = {name: each for name, each in value.items() if canonicalize_name(name) in names}
         if own:
             recorded[key] = own
     return {"settings": recorded} if recorded else {}
+
+
+def public_settings(settings: Mapping[str, object]) -> JSONObject:
+    """Return what *settings* say of builds, of all packages and without what may be a secret."""
+    public: dict[str, JSON] = {key: _public(settings[key]) for key in _OF_ALL if settings.get(key)}
+    for key in _OF_EACH:
+        tables = settings.get(key)
+        if isinstance(tables, Mapping) and tables:
+            public[key] = {str(package): _public(table) for package, table in tables.items()}
+    return public
 
 
 def _public(value: object) -> JSON:

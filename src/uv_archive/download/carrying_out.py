@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from uv_archive.archive.disk import storing
+from uv_archive.archive.manifest import Manifest
 from uv_archive.archive.store import Store, Writer
 from uv_archive.download.done import Done
 from uv_archive.download.exports_ahead import ExportsAhead
@@ -19,7 +20,18 @@ from uv_archive.download.run import Run
 from uv_archive.download.tools import with_tools
 
 
-def bring_all(run: Run, writer: Writer) -> Outcome:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Brought:
+    """What came of bringing; *draft* is what would be recorded, if only builds are in doubt.
+
+    Every file is there, and of some builds isn't known what they need.
+    """
+
+    outcome: Outcome
+    draft: Manifest | None = None
+
+
+def bring_all(run: Run, writer: Writer) -> Brought:
     """Bring locked files first, since what builds need stands in the sdists among them."""
     store = writer.store
     situation = run.situation(store)
@@ -38,30 +50,32 @@ def bring_all(run: Run, writer: Writer) -> Outcome:
             done.exports.begin(situation.contents)
         failed = done.bring(situation.contents)
         if failed:
-            return done.outcome(run.outcome(store, situation, None), failed)
+            return Brought(outcome=done.outcome(run.outcome(store, situation, None), failed))
         with _scratch(store):
             failed = done.bring_bundles()
             if failed:
-                return done.outcome(run.outcome(store, situation, None), failed)
+                return Brought(outcome=done.outcome(run.outcome(store, situation, None), failed))
             gathered = run.gather(situation)
         contents = run.with_requirements(situation, gathered)
-        failed = done.bring(contents) + tuple(
-            Failed(name=one.of, reason=one.message, hint=one.hint) for one in gathered.failures
-        )
+        failed = done.bring(contents)
         if situation.tools is not None:
             # After the others: one of these may be one of those as well, and a file's
             # unfinished transfer has one place.
             contents = with_tools(contents, situation.tools)
             failed += done.bring_tools(situation.tools, contents)
         outcome = run.outcome(store, situation, gathered)
-        if failed:
-            return done.outcome(outcome, failed)
+        unknown = tuple(
+            Failed(name=one.of, reason=one.message, hint=one.hint) for one in gathered.failures
+        )
+        if failed or unknown:
+            draft = None if failed else done.draft(contents, gathered)
+            return Brought(outcome=done.outcome(outcome, (*failed, *unknown)), draft=draft)
         with ThreadPoolExecutor(1) as aside:
             # uv exports meanwhile, in processes of its own.
             oddities = aside.submit(find_oddities, done.suspects())
             manifest = done.record(contents, gathered)
         outcome = replace(outcome, oddities=oddities.result())
-        return replace(done.outcome(outcome, ()), digest=manifest.digest)
+        return Brought(outcome=replace(done.outcome(outcome, ()), digest=manifest.digest))
     finally:
         quick_check.save()
         done.exports.wait()

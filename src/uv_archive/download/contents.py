@@ -17,6 +17,8 @@ from uv_archive.plan import Wanted
 from uv_archive.request import Request
 from uv_archive.selection import Selection
 
+_LOCKED = (Locked(),)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
@@ -66,25 +68,48 @@ class Content:
 
 
 def select_all(
-    requests: Sequence[Request], lock: Lock, owner: Owner
+    requests: Sequence[Request], lock: Lock, owner: Owner, *, own: Request
 ) -> tuple[tuple[Request, Selection], ...]:
     """Select what each request needs. Raises `CoverageError` where the lock has no usable file.
 
     A package without a file for some platform is only a gap of the selection where all
-    platforms were asked for.
+    platforms were asked for. Of requests other than this run's *own*, which the archive recorded,
+    an error says so, and how to forget them.
     """
     selected = tuple(
-        (request, request.select(lock, default_groups_of(owner, request.project)))
-        for request in requests
+        (request, _selection(request, lock, owner, is_own=request == own)) for request in requests
     )
-    gaps = sorted({str(gap) for request, s in selected if request.targets for gap in s.gaps})
+    gaps = {
+        request: sorted({str(gap) for gap in selection.gaps})
+        for request, selection in selected
+        if request.targets and selection.gaps
+    }
     if gaps:
-        listed = "".join(f"\n  {gap}" for gap in gaps)
-        raise CoverageError(
-            f"The lock has no usable file for {len(gaps)} of the packages asked for:{listed}",
+        every = sorted({gap for found in gaps.values() for gap in found})
+        listed = "".join(f"\n  {gap}" for gap in every)
+        error = CoverageError(
+            f"The lock has no usable file for {len(every)} of the packages asked for:{listed}",
             hint="Choose other targets, or leave out the extra or group that needs them",
         )
+        raise error if own in gaps else _earlier(next(iter(gaps)), error)
     return selected
+
+
+def _selection(request: Request, lock: Lock, owner: Owner, *, is_own: bool) -> Selection:
+    try:
+        return request.select(lock, default_groups_of(owner, request.project))
+    except RequestError as error:
+        if is_own:
+            raise
+        raise _earlier(request, error) from error
+
+
+def _earlier(request: Request, error: RequestError) -> RequestError:
+    """Say that what stands in the way was asked for by an earlier run."""
+    return type(error)(
+        f"What was downloaded earlier, for {request}, can't be had by this lock: {error.message}",
+        hint="`--replace` forgets what was asked for earlier; `--prune` then removes its files",
+    )
 
 
 def locked_contents(
@@ -97,7 +122,7 @@ def locked_contents(
             if isinstance(one.package.source, GitSource):
                 continue  # It lies in the repository, and travels in its bundle.
             path = placed[one.distribution]
-            content = Content(path=path, distribution=one.distribution, why=(Locked(),))
+            content = Content(path=path, distribution=one.distribution, why=_LOCKED)
             found.setdefault(path, content)
     return dict(sorted(found.items()))
 

@@ -5,15 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from uv_archive.archive.disk import storing
 from uv_archive.archive.layout import (
     MANIFEST,
     ArchivePath,
     is_tool,
+    locked_path,
 )
-from uv_archive.archive.manifest import Entry, JSONObject, Manifest, canonical_requests
+from uv_archive.archive.manifest import (
+    Entry,
+    JSONObject,
+    LockRecord,
+    Manifest,
+    Origin,
+    canonical_requests,
+)
 from uv_archive.archive.metadata import Metadata, compose
 from uv_archive.archive.quick_check import QuickCheck
 from uv_archive.archive.store import Writer
@@ -65,6 +74,7 @@ class Done:
     replaced: dict[str, File] = field(default_factory=dict)
     moved: dict[str, File] = field(default_factory=dict)
     kept: dict[str, File] = field(default_factory=dict)
+    strange: set[str] = field(default_factory=set)
     spare: dict[str, Present] = field(default_factory=dict)
     bundles: Mapping[ArchivePath, Entry] = field(default_factory=dict)
     spare_bundles: Mapping[str, Present] = field(default_factory=dict)
@@ -79,6 +89,7 @@ class Done:
         planned = self.run.plan(
             self.writer.store, self.situation, contents, self.quick_check, known=self.known
         )
+        self._check_places(planned)
         self._check_space(planned)
         for found, wanted in planned.keep:
             if wanted.path not in self.known:
@@ -89,7 +100,7 @@ class Done:
         self.spare = {present.path: present for present in planned.spare}
         transfers = [contents[ArchivePath(one.path)] for one in planned.transfers]
         brought = self.run.bringer.bring(transfers, self.writer)
-        replaced = {one.wanted.path for one in planned.replace}
+        replaced = {one.wanted.path for one in planned.replace} | self.strange
         for one in planned.transfers:
             arrived = brought.arrived.get(ArchivePath(one.path))
             if arrived is not None:
@@ -169,21 +180,10 @@ class Done:
 
     def record(self, contents: Mapping[ArchivePath, Content], gathered: Gathered) -> Manifest:
         """Write the archive's metadata, unless they are as they should be; the manifest last."""
-        entries = {
-            path: content.entry(size=self.known[path].size, sha256=self.known[path].sha256)
-            for path, content in contents.items()
-        } | dict(self.bundles)
-        self.spare |= self.spare_bundles
-        built = self._built(entries)
-        entries |= built
+        entries = self._entries(contents)
         removed = self._remove(entries)
         entries |= self._left_over(entries, removed)
-        files = [(path, content.distribution) for path, content in contents.items()]
-        answers = with_answers(gathered.record.answers, self.situation.tools)
-        builds = builds_record(
-            replace(gathered.record, answers=answers), files, gathered=gathered.builds
-        )
-        builds = {**builds, **build_settings(self.run.settings.options, gathered.builds)}
+        builds = self._builds(contents, gathered)
         recorded = self._recorded_already(entries, builds)
         if recorded is not None and not removed:
             self.writer.leave_as_it_is()
@@ -193,10 +193,45 @@ class Done:
         metadata = self._metadata(entries, builds)
         self.writer.finish(metadata.manifest, metadata.documents, remove=removed)
         self._remember(metadata.manifest)
-        return metadata.manifest
+        # What was written needn't be made once more to say what its digest is.
+        written = self.writer.store.path(MANIFEST)
+        with storing(written, doing="read"):
+            digest = hashlib.sha256(written.read_bytes()).hexdigest()
+        return replace(metadata.manifest, read_digest=digest)
+
+    def draft(self, contents: Mapping[ArchivePath, Content], gathered: Gathered) -> Manifest:
+        """Return what would be recorded if it were complete, and write nothing."""
+        copy, lock = locked_path(self.run.owner.lock_path.name), self.run.lock
+        entry = Entry(size=self.run.owner.lock_path.stat().st_size, sha256=lock.sha256)
+        entries = self._entries(contents)
+        unneeded = {path: one for path, (one, _) in self._unneeded(entries).items()}
+        return Manifest(
+            project=self.run.owner.identity,
+            lock=LockRecord(path=copy, sha256=lock.sha256),
+            requests=self._requests(),
+            files={**unneeded, **entries, copy: entry},
+            builds=self._builds(contents, gathered),
+        )
+
+    def _entries(self, contents: Mapping[ArchivePath, Content]) -> dict[ArchivePath, Entry]:
+        """Return the entries of all that requests need, and of what was built from it."""
+        entries = {
+            path: content.entry(size=self.known[path].size, sha256=self.known[path].sha256)
+            for path, content in contents.items()
+        } | dict(self.bundles)
+        self.spare |= self.spare_bundles
+        return entries | dict(self._built(entries))
+
+    def _builds(self, contents: Mapping[ArchivePath, Content], gathered: Gathered) -> JSONObject:
+        files = [(path, content.distribution) for path, content in contents.items()]
+        answers = with_answers(gathered.record.answers, self.situation.tools)
+        builds = builds_record(
+            replace(gathered.record, answers=answers), files, gathered=gathered.builds
+        )
+        return {**builds, **build_settings(self.run.settings.options, gathered.builds)}
 
     def _damaged_metadata(self) -> tuple[str, ...]:
-        """Return the files of metadata that have other bytes than were recorded.
+        """Return the files of metadata that aren't as they were recorded; missing ones don't count.
 
         Without `--verify` only the manifest is looked at.
         """
@@ -215,7 +250,11 @@ class Done:
             jobs=self.run.asked.jobs,
             hashing=lambda _: None,
         )
-        damaged = [path for path, sha256 in recorded.items() if _has_other(present, path, sha256)]
+        damaged = [
+            path
+            for path, sha256 in recorded.items()
+            if _has_other(present, path, sha256) or self.writer.store.has_another_type(path)
+        ]
         return tuple(sorted((*damaged, *own)))
 
     def _recorded_already(
@@ -261,19 +300,16 @@ class Done:
     def _requests(self) -> tuple[JSONObject, ...]:
         return canonical_requests(request.to_record() for request in self.situation.requests)
 
-    def suspects(self) -> list[Suspect]:
-        """Return what to look at: all names, and what is in the files that came or are verified."""
-        came = {path for path in self.contents if path in self.fetched or path in self.replaced}
-        return [
-            Suspect(
+    def suspects(self) -> Iterator[Suspect]:
+        """Yield what to look at: all names, and what is in the files that came or are verified."""
+        for path, content in self.contents.items():
+            came = path in self.fetched or path in self.replaced
+            verified = path in self.kept and self.run.asked.verify
+            yield Suspect(
                 path=path,
                 filename=content.distribution.filename,
-                file=self.writer.store.path(path)
-                if path in came or (path in self.kept and self.run.asked.verify)
-                else None,
+                file=self.writer.store.path(path) if came or verified else None,
             )
-            for path, content in self.contents.items()
-        ]
 
     def outcome(self, outcome: Outcome, failed: tuple[Failed, ...]) -> Outcome:
         return replace(
@@ -288,6 +324,15 @@ class Done:
             failures=failed,
         )
 
+    def _check_places(self, planned: Plan) -> None:
+        """Look where something is to be written, and note what will be replaced that is no file."""
+        store = self.writer.store
+        moved = (wanted for _, wanted in planned.move)
+        wanted = [ArchivePath(one.path) for one in (*planned.transfers, *moved)]
+        if not self.known:  # Later something has been done, and a directory ends that.
+            store.check_places(wanted)
+        self.strange |= {path for path in wanted if store.has_another_type(path)}
+
     def _check_space(self, planned: Plan) -> None:
         needed = sum(one.size or 0 for one in planned.transfers)
         free = self.writer.store.free_bytes()
@@ -300,7 +345,9 @@ class Done:
     def _note(self, wanted: Wanted, found: Present, kind: dict[str, File]) -> None:
         """Note that a wanted file is there, and how it came to be."""
         self.known[wanted.path] = found
-        kind[wanted.path] = File(path=wanted.path, size=found.size)
+        kind[wanted.path] = File(
+            path=wanted.path, size=found.size, was_plain=wanted.path not in self.strange
+        )
 
     def _built(self, entries: Mapping[ArchivePath, Entry]) -> Mapping[ArchivePath, Entry]:
         """Return the entries of what was built, and is for what requests still reach."""
@@ -323,13 +370,21 @@ class Done:
         self, contents: Collection[ArchivePath], removed: Collection[ArchivePath]
     ) -> Mapping[ArchivePath, Entry]:
         """Return the entries of recorded files that no request needs any more and that stay."""
-        recorded = self.situation.recorded
-        if recorded is None:
-            return {}
         return {
             path: replace(entry, origin=replace(origin, why=(), vouched=False))
-            for path, (entry, origin) in recorded.distributions.items()
-            if path in self.spare and path not in contents and path not in removed
+            for path, (entry, origin) in self._unneeded(contents).items()
+            if path not in removed
+        }
+
+    def _unneeded(
+        self, contents: Collection[ArchivePath]
+    ) -> Mapping[ArchivePath, tuple[Entry, Origin]]:
+        """Return what is recorded of files that aren't among *contents*, and are there."""
+        recorded = self.situation.recorded
+        return {
+            path: (entry, origin)
+            for path, (entry, origin) in (recorded.distributions if recorded else {}).items()
+            if path in self.spare and path not in contents
             if self.spare[path].sha256 == entry.sha256
         }
 
@@ -381,7 +436,8 @@ def _has_other(present: Mapping[str, Present], path: str, sha256: str) -> bool:
 def _present(wanted: Wanted, arrived: Arrived) -> Present:
     digests = {Digest("sha256", arrived.sha256)}
     if wanted.digest is not None:
-        digests.add(wanted.digest)
+        # As a rule it is the same one, and the lock has it already.
+        digests = {wanted.digest, *digests}
     return Present(path=wanted.path, size=arrived.size, digests=frozenset(digests))
 
 

@@ -176,6 +176,7 @@ def _relocated(
     placed: Mapping[Distribution, ArchivePath],
     files: Mapping[ArchivePath, Entry],
 ) -> bytes:
+    directory = store.directory.absolute()
     paths: dict[FileKey, Path] = {}
     digests: dict[FileKey, Digest] = {}
     for package in lock.packages:
@@ -183,6 +184,10 @@ def _relocated(
             path = placed[distribution]
             if path in files:
                 key = (package.position, str(distribution.filename))
-                paths[key] = store.path(path).absolute()
+                paths[key] = directory / path
                 digests[key] = Digest("sha256", files[path].sha256)
-    return relocate(lock, files=paths, project_root=owner.root, digests=digests)
+    # What else a lock says of files isn't exported, and uv has ten thousand of them in 150 MB.
+    # And since nothing is installed, the root may stay where its groups count for members.
+    return relocate(
+        lock, files=paths, project_root=owner.root, digests=digests, root_lends=True, brief=True
+    )

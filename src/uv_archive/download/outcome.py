@@ -47,10 +47,14 @@ class Reporter(fetch.Reporter):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
-    """A file of the archive. *size* is in bytes, `None` where it isn't known."""
+    """A file of the archive. *size* is in bytes, `None` where it isn't known.
+
+    *was_plain* is false where it took the place of a link, a pipe or the like.
+    """
 
     path: str
     size: int | None
+    was_plain: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +87,8 @@ class Outcome:
     """What a download did, or with *dry_run* what it would do.
 
     *digest* is the archive's, missing while it is incomplete. *kept* were there already, *moved*
-    and *replaced* too but under another path or with other bytes; *mended* is metadata that had
-    other bytes than were recorded. *gaps* are platforms
+    and *replaced* too but under another path or with other bytes; *mended* is metadata that wasn't
+    as it was recorded. *gaps* are platforms
     that the lock has no file for, said where all of them were asked for; *unvouched* are files
     without a secure hash in the lock. *oddities* are those of all names, and of what is in the
     files that came. *flags* are what a sync takes to select the same. With *tools* there is an

@@ -29,7 +29,7 @@ from uv_archive.build_requirements import Reporter as BuildReporter
 from uv_archive.download.asked import Asked
 from uv_archive.download.beforehand import Beforehand
 from uv_archive.download.bring import Bringer
-from uv_archive.download.builds import Builds, recorded_answers
+from uv_archive.download.builds import Builds, public_settings, recorded_answers
 from uv_archive.download.contents import (
     Content,
     locked_contents,
@@ -128,14 +128,17 @@ class Run:
 
     def situation(self, store: Store) -> Situation:
         """Decide what is asked for in all. Raises `RequestError` and its subclasses."""
-        recorded = None if self.asked.replace and not store.directory.exists() else store.recorded()
+        is_new = self.asked.replace and not store.directory.exists()
+        recorded = None if is_new else store.remembered()
         self._check_project(store, recorded)
         requests = [self.request]
         if recorded is not None and not self.asked.replace:
             requests = [*map(Request.from_record, recorded.requests), self.request]
         requests = list(dict.fromkeys(requests))
-        selected = select_all(requests, self.lock, self.owner)
-        beforehand = Beforehand.of(recorded, store.directory)
+        selected = select_all(requests, self.lock, self.owner, own=self.request)
+        beforehand = Beforehand.of(
+            recorded, store.directory, settings=public_settings(self.settings.options)
+        )
         needed = beforehand.sources(selected)
         placed = place(self.lock)
         contents = locked_contents(needed, placed)
