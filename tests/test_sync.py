@@ -381,6 +381,52 @@ class TestWorkspace:
         assert names(offline) == {"alpha", "beta"}
         assert_nothing_left_to_do(offline, *flags)
 
+    @pytest.mark.parametrize(
+        ("flags", "expected"),
+        [
+            (("--group", "lint"), {"alpha", "beta", "member", "workflow"}),
+            (("--group=lint", "--no-install-project"), {"alpha", "beta", "workflow"}),
+            (("--only-group", "lint"), {"beta"}),
+        ],
+        ids=["group", "without-the-member", "only-the-group"],
+    )
+    def test_a_group_that_the_root_lends_to_a_member_that_depends_on_it(
+        self, offline: Offline, flags: tuple[str, ...], expected: set[str]
+    ) -> None:
+        for name in ("alpha", "beta", "gamma"):
+            make_wheel(offline.served, name, "1.0")
+        more = """
+            [dependency-groups]
+            dev = ["gamma"]
+            lint = ["beta"]
+            [tool.uv.workspace]
+            members = ["member"]
+            """
+        project(offline, dependencies="[]", more=textwrap.dedent(more))
+        offline.write("src/workflow/__init__.py", "")
+        offline.write(
+            "member/pyproject.toml",
+            """
+            [project]
+            name = "member"
+            version = "1.0"
+            requires-python = ">=3.11"
+            dependencies = ["alpha", "workflow"]
+            [build-system]
+            requires = ["uv_build>=0.9,<1000"]
+            build-backend = "uv_build"
+            [tool.uv.sources]
+            workflow = { workspace = true }
+            """,
+        )
+        offline.write("member/src/member/__init__.py", "")
+        offline.archived(offline.lock())
+        flags = ("--package", "member", *flags)
+        assert offline.sync(*flags).status == 0, offline.shown[-1].stderr
+        assert names(offline) == expected
+        assert_nothing_left_to_do(offline, *flags)
+        assert offline.sync(*flags).status == 0, offline.shown[-1].stderr
+
     def test_from_within_a_member(self, workspace: Offline) -> None:
         member = workspace.root / "packages" / "two"
         assert workspace.sync(directory=member).status == 0

@@ -234,15 +234,27 @@ def private_directory(beside: Path) -> Iterator[Path]:
     """
     with storing(beside.parent):
         directory = _make_directory(beside)
-        alive = (directory / "alive").open("wb")
     try:
-        with alive:
-            with storing(directory):
-                hold(alive.fileno())
+        with _alive(directory):
             (directory / ".gitignore").write_text("*\n")
             yield directory
     finally:
         _remove(directory)
+
+
+@contextmanager
+def _alive(directory: Path) -> Iterator[None]:
+    """Have a file in *directory* locked. It has its lock before its name, or it would look left."""
+    name = directory / ("alive" if os.name == "nt" else "alive.new")
+    with storing(directory):
+        file = name.open("wb")
+    with file:
+        with storing(directory):
+            hold(file.fileno())
+            # Windows renames no open file.
+            if os.name != "nt":
+                name.rename(directory / "alive")
+        yield
 
 
 def _make_directory(beside: Path) -> Path:
@@ -261,7 +273,7 @@ def _remove_leftovers(beside: Path) -> None:
     for left in beside.parent.glob(f"{_PREFIX}{beside.name}-*"):
         if left.is_symlink():
             continue
-        # One without the file was made a moment ago, and its run is about to lock it.
+        # One without the file was made a moment ago, and its run is about to name it.
         if (left / "alive").is_file() and not is_held(left / "alive"):
             _remove(left)
 

@@ -86,6 +86,15 @@ def only(package: Package) -> Distribution:
             id="git-default-branch",
         ),
         pytest.param(
+            {"git": f"file:///srv/a.git?tag=v1#{COMMIT}"},
+            GitSource(
+                url=Url.parse("file:///srv/a.git", hostless=("file",)),
+                commit=COMMIT,
+                reference=("tag", "v1"),
+            ),
+            id="git-on-this-machine",
+        ),
+        pytest.param(
             {"git": f"https://git.example/team/a.git?branch=feat%2Fx#{COMMIT}"},
             GitSource(url=REPOSITORY, commit=COMMIT, reference=("branch", "feat/x")),
             id="git-branch",
@@ -447,6 +456,9 @@ BAD_FILES = [
     pytest.param("%2e%2e%2fa-1.0-py3-none-any.whl", id="encoded-dots"),
     pytest.param("..%5ca-1.0-py3-none-any.whl", id="encoded-backslash"),
     pytest.param("%252e%252e%252fa-1.0-py3-none-any.whl", id="encoded-twice"),
+    pytest.param("%2fa-1.0-py3-none-any.whl", id="encoded-absolute"),
+    pytest.param("%5c%5chost%5ca-1.0-py3-none-any.whl", id="encoded-share"),
+    pytest.param("..\\a-1.0-py3-none-any.whl", id="backslash"),
     pytest.param("a-1.0-py3-none-any.whl%00", id="nul"),
     pytest.param("a-1.0-py3-none-any.whl%0a", id="line-end"),
     pytest.param("a-1.0-py3-none-any.whl%1b%5b2J", id="escape"),

@@ -72,6 +72,31 @@ def test_of_an_sdist(offline: Offline, leave_out: tuple[str, ...], flags: tuple[
     assert offline.sync(*flags).status == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "variables"),
+    [
+        ("no-build = true", {}),
+        ('no-build-package = ["alpha"]', {}),
+        ("", {"UV_NO_BUILD": "1"}),
+        ("", {"UV_NO_BUILD_PACKAGE": "alpha"}),
+    ],
+)
+def test_of_an_sdist_that_settings_forbid_to_build(
+    offline: Offline, settings: str, variables: dict[str, str]
+) -> None:
+    sdist = make_sdist(offline.served, "alpha", "1.0", build_requires=["nowhere"])
+    project(offline)
+    lock = offline.lock()
+    offline.archived(lock, built={built(offline): digest(sdist)})
+    with (offline.root / "pyproject.toml").open("a") as file:
+        file.write(f"[tool.uv]\n{settings}\n")
+    for _ in ("anew", "again"):
+        result = offline.sync(environment=variables)
+        assert result.status == 0, offline.shown[-1].stderr
+    (site,) = (offline.root / ".venv").glob("lib/*/site-packages")
+    assert (site / "alpha.py").read_text() == "built = 'beforehand'\n"
+
+
 def test_of_a_direct_url(offline: Offline) -> None:
     sdist = make_sdist(offline.served / "direct", "alpha", "1.0", build_requires=["nowhere"])
     url = f"{INDEX}/direct/{sdist.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -150,6 +151,28 @@ def test_twins_are_told_apart(offline: Watched) -> None:
     offline.archived(offline.lock(), builds=builds)
     assert offline.heard()[0].status == 0, offline.shown[-1].stderr
     assert offline.has() == {"alpha==1.0", "beta==1.0", "workflow==1.0"}
+
+
+def test_flags_reach_builds_that_are_made_alone(offline: Watched) -> None:
+    backend = textwrap.dedent(_TELLING.format(name="alpha")).replace(
+        "    record = ", "    FILES['alpha.py'] += f'told = {config_settings}\\n'\n    record = "
+    )
+    files = {"backend.py": backend}
+    make_sdist(offline.served, "alpha", "1.0", build_requires=["tool<2"], files=files)
+    telling(offline.served, "beta", "tool>=2")
+    old, new = (make_wheel(offline.directory / "tools", "tool", v) for v in ("1.0", "2.0"))
+    project(offline, ["alpha", "beta"])
+    with (offline.root / "pyproject.toml").open("a") as file:
+        file.write('\n[tool.uv.config-settings-package]\nAlpha = { of = "file" }\n')
+    builds = {"alpha==1.0": [old], "beta==1.0": [new], "workflow==1.0": []}
+    offline.archived(offline.lock(), builds=builds)
+
+    result = offline.sync("-C", "level=3", "-Clevel=4", "--config-settings-package=alpha:of=flag")
+
+    assert result.status == 0, offline.shown[-1].stderr
+    (module,) = (offline.root / ".venv").glob("lib/*/site-packages/alpha.py")
+    told = ast.literal_eval(module.read_text().partition("told = ")[2])
+    assert told == {"level": ["3", "4"], "of": ["flag", "file"]}
 
 
 def test_a_build_that_fails_alone_is_an_error_before_anything_is_changed(

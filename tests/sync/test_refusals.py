@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -84,6 +85,17 @@ class TestAtOnce:
         assert "--extra plot" in str(error.hint)
         assert error.exit_status == 2
 
+    @pytest.mark.parametrize("name", ["alpha-1.0-py3-none-any.whl", "tool-1.0-py3-none-any.whl"])
+    def test_a_pipe_or_a_device_in_a_files_place(self, small: Offline, name: str) -> None:
+        """Nothing is waited for, and nothing read that has no end."""
+        path = small.archive / name
+        path.unlink()
+        os.mkfifo(path)
+        assert name in str(refused(small))
+        path.unlink()
+        path.symlink_to("/dev/zero")
+        assert name in str(refused(small))
+
     def test_another_lock_and_damaged(self, small: Offline) -> None:
         project(small, ["alpha", "gamma==2.0", "delta"])
         small.lock()
@@ -94,6 +106,14 @@ class TestAtOnce:
         assert "these differ: `beta 1.0`, `gamma 1.0`, `gamma 2.0`" in other
         assert "alpha-1.0" in damaged
         assert "lacks" not in str(error)
+
+    def test_another_lock_whose_copy_is_a_pipe(self, small: Offline) -> None:
+        copy = small.archive / "locked" / "uv.lock"
+        copy.unlink()
+        os.mkfifo(copy)
+        project(small, ["alpha", "gamma==2.0", "delta"])
+        small.lock()
+        assert f"`{copy}` isn't a plain file" in str(refused(small))
 
     def test_another_lock_alone(self, small: Offline) -> None:
         project(small, ["alpha", "gamma==2.0", "delta"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from uv_archive.digest import Digest
-from uv_archive.sync.supply import Supplied, copy_verified, damaged
+from uv_archive.sync.hashing import Hashing
+from uv_archive.sync.supply import Supplied, copy_verified
 
 CONTENT = b"the bytes of a file"
 
@@ -33,6 +35,7 @@ def test_what_a_lock_says_in_md5_or_sha1_has_to_agree_as_well(
     right = supplied(tmp_path, weak=str(own))
     wrong = supplied(tmp_path, weak=str(Digest(algorithm, "0" * len(own.hex))))
     (tmp_path / "copies").mkdir()
-    assert damaged([right, wrong]) == [wrong]
+    with ThreadPoolExecutor() as pool:
+        assert Hashing(pool=pool).damaged([right, wrong]) == [wrong]
     assert copy_verified(right, tmp_path / "copies")
     assert not copy_verified(wrong, tmp_path / "copies")

@@ -27,6 +27,7 @@ from uv_archive.filenames import (
     SdistFilename,
     WheelFilename,
     parse_sdist,
+    parse_version,
     parse_wheel,
 )
 from uv_archive.lock.model import (
@@ -155,7 +156,7 @@ class _LockReader:
 
     def _identify(self, table: Table) -> None:
         name = table.parsed("name", _name)
-        version = table.optional_parsed("version", Version)
+        version = table.optional_parsed("version", parse_version)
         source = _source(table.table("source"))
         if version is None and isinstance(source, RegistrySource):
             raise table.fail("version", "the lock lacks a key")
@@ -208,8 +209,8 @@ class _LockReader:
             dependency_groups=self._named_dependencies(
                 table.table(_either(table, "dev-dependencies", "dependency-groups"))
             ),
-            provides_extras=frozenset(metadata.parsed_texts("provides-extras", _name)),
-            declares_groups=frozenset(_key_name(declared, key) for key in declared.keys()),
+            provides_extras=frozenset(metadata.parsed_texts("provides-extras", _name)) or _NONE,
+            declares_groups=frozenset(_key_name(declared, key) for key in declared.keys()) or _NONE,
             sdist=_sdist(table, name, version, source),
             wheels=tuple(_wheel(t, name, version, source) for t in table.tables("wheels")),
         )
@@ -236,7 +237,7 @@ class _LockReader:
         of a source tree may be missing on both sides.
         """
         name = edge.parsed("name", _name)
-        version = edge.optional_parsed("version", Version)
+        version = edge.optional_parsed("version", parse_version)
         source = _source(edge.table("source")) if "source" in edge else None
         named = self._by_name.get(name, ())
         if len(named) == 1:
@@ -252,6 +253,7 @@ class _LockReader:
 
 # Shared by nearly all packages of a lock.
 _NO_EDGES: Mapping[NormalizedName, tuple[Dependency, ...]] = MappingProxyType({})
+_NONE: frozenset[NormalizedName] = frozenset()
 
 # What tells the packages of a lock apart.
 _Identity = tuple[NormalizedName, Version | None, Source]
@@ -325,8 +327,8 @@ _TREES: Mapping[str, Literal["directory", "editable", "virtual"]] = {
 
 
 def _git_source(text: str) -> GitSource:
-    """Read `https://host/repository?subdirectory=x&tag=v1#<commit>`."""
-    Url.parse(text)
+    """Read `https://host/repository?subdirectory=x&tag=v1#<commit>`, or `file:///repository#…`."""
+    Url.parse(text, hostless=("file",))
     parts = urlsplit(text)
     if not re.fullmatch(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", parts.fragment):
         raise ValueError("a git source has a commit of 40 or 64 hexadecimal digits")
@@ -336,7 +338,9 @@ def _git_source(text: str) -> GitSource:
         if kind in query:
             reference = (kind, query[kind])
     return GitSource(
-        url=Url.parse(urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))),
+        url=Url.parse(
+            urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")), hostless=("file",)
+        ),
         commit=parts.fragment,
         reference=reference,
         subdirectory=query.get("subdirectory"),

@@ -10,7 +10,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from uv_archive.lock.model import (
     TreeSource,
     UrlSource,
 )
+from uv_archive.lock.toml import array_entry
 
 #: A file of a lock: the position of its package, and its name.
 FileKey = tuple[int, str]
@@ -38,9 +38,18 @@ FileKey = tuple[int, str]
 # What a file entry says of how to get the file. The rest of it is kept; `zstd` describes
 # another file of the index.
 _LOCATING = frozenset({"url", "path", "filename", "zstd"})
+_DESCRIBING = frozenset({"size", "upload-time"})
 _NOTHING: Mapping[FileKey, Digest] = {}
 _NO_TREES: Mapping[int, Path] = {}
 _NO_WHEELS: Mapping[int, tuple[Path, Digest]] = {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lent:
+    """Groups of a workspace's root that are installed with a member, *to* its position."""
+
+    to: int
+    groups: Sequence[NormalizedName]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +71,8 @@ def relocate(
     wheels: Mapping[int, tuple[Path, Digest]] = _NO_WHEELS,
     build_constraints: Sequence[BuildConstraint] = (),
     root_lends: bool = False,
+    lent: Lent | None = None,
+    brief: bool = False,
 ) -> bytes:
     """Return the lock as TOML with *files*, absolute paths, in place of what it names.
 
@@ -75,12 +86,16 @@ def relocate(
 
     uv knows a workspace's root by its place, which is the lock's. With *root_lends* it is left
     there, so that its groups can be installed with a member; it can't be installed itself then.
+    Where it has to be, what its groups name is *lent*, as if the member depended on that.
+    A *brief* lock says of files where they are and what their hash is, and nothing else.
     """
-    relocation = _Relocation(lock, files, project_root, digests, trees)
+    relocation = _Relocation(lock, files, project_root, digests, trees, brief=brief)
     for position, (path, digest) in wheels.items():
         relocation.replace(position, path, digest)
     if root_lends and lock.root is not None:
         relocation.leave(lock.root)
+    if lent is not None and lock.root is not None:
+        relocation.lend(lock.root, lent)
     return _dumped(lock, relocation, build_constraints)
 
 
@@ -95,17 +110,16 @@ def anchor(lock: Lock, *, project_root: Path) -> bytes:
 def _dumped(
     lock: Lock, relocation: _Relocation, build_constraints: Sequence[BuildConstraint] = ()
 ) -> bytes:
-    document = dict(lock.document)
-    document["package"] = [relocation.package(package) for package in lock.packages]
+    document = {key: value for key, value in lock.document.items() if key != "package"}
     if build_constraints:
         document["manifest"] = _constrained(document.get("manifest", {}), build_constraints)
     if lock.root is not None and not lock.manifest.members:
         # uv knows a project that is alone by its place, and this one's is elsewhere now.
         document["manifest"] = {**document.get("manifest", {}), "members": [lock.root.name]}
-    # Not `dumps`: it holds the text three times before it returns it.
-    written = BytesIO()
-    tomli_w.dump(document, written)
-    return written.getvalue()
+    written = [tomli_w.dumps(document)]
+    # One after the other: all packages are most of a lock, and there is one of each already.
+    written.extend(f"\n{array_entry('package', relocation.package(p))}" for p in lock.packages)
+    return "".join(written).encode()
 
 
 def _constrained(
@@ -134,7 +148,10 @@ class _Relocation:
         project_root: Path,
         digests: Mapping[FileKey, Digest],
         trees: Mapping[int, Path],
+        *,
+        brief: bool = False,
     ) -> None:
+        self._left_out = _LOCATING | _DESCRIBING if brief else _LOCATING
         self._tables: list[dict[str, Any]] = lock.document.get("package", [])
         self._lock = lock
         self._files = files
@@ -145,7 +162,9 @@ class _Relocation:
         self._digests = digests
         self._trees = trees
         self._indexes: dict[str, str] = {}
+        self._registries: dict[str, dict[str, Any]] = {}
         self._wheels: dict[int, tuple[Path, Digest]] = {}
+        self._lent: dict[int, list[dict[str, Any]]] = {}
         # In the order of the packages, so that the result doesn't depend on who asks first.
         self._sources = [self._source(package) for package in lock.packages]
 
@@ -158,12 +177,22 @@ class _Relocation:
         """Leave the source of *package* as it is."""
         self._sources[package.position] = self._tables[package.position]["source"]
 
+    def lend(self, root: Package, lent: Lent) -> None:
+        """Give a member the edges of groups of *root*. All sources have to be known by now."""
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for key in ("dev-dependencies", "dependency-groups"):
+            table = self._tables[root.position].get(key, {})
+            groups |= self._named_edges(table, root.dependency_groups)
+        self._lent[lent.to] = [edge for name in lent.groups for edge in groups.get(name, ())]
+
     def package(self, package: Package) -> dict[str, Any]:
         """Return the table of *package*."""
         table = dict(self._tables[package.position])
         table["source"] = self._sources[package.position]
         if "dependencies" in table:
             table["dependencies"] = self._edges(table["dependencies"], package.dependencies)
+        if lent := self._lent.get(package.position):
+            table["dependencies"] = [*table.get("dependencies", ()), *lent]
         for key, edges in (
             ("optional-dependencies", package.optional_dependencies),
             ("dev-dependencies", package.dependency_groups),
@@ -198,7 +227,8 @@ class _Relocation:
             return {"directory": _text(self._trees[package.position])}
         match package.source:
             case RegistrySource():
-                return {"registry": self._index(kept["registry"])}
+                index = self._index(kept["registry"])
+                return self._registries.setdefault(index, {"registry": index})
             case UrlSource():
                 file = next(self._present(package), None)
                 return {"path": _text(file[1])} if file else kept
@@ -282,7 +312,7 @@ class _Relocation:
         self, key: FileKey, kept: Mapping[str, Any], locating: str | None, location: str
     ) -> dict[str, Any]:
         entry = {locating: location} if locating else {}
-        entry.update({name: value for name, value in kept.items() if name not in _LOCATING})
+        entry.update({name: value for name, value in kept.items() if name not in self._left_out})
         if key in self._digests:
             entry["hash"] = str(self._digests[key])
         return entry

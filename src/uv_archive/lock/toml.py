@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from json.encoder import encode_basestring
 from typing import Any, TypeVar
+
+import tomli_w
 
 from uv_archive.errors import LockError
 
 T = TypeVar("T")
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Table:
@@ -108,6 +114,35 @@ class Table:
         if not isinstance(value, kind):
             raise self.fail(key, f"expected {name}")
         return value
+
+
+def array_entry(name: str, table: Mapping[str, Any]) -> str:
+    """Write *table* as an entry of an array of tables, each of its values on a line.
+
+    A lock has thousands, for which `tomli_w`, whose lines are prettier, takes several times as
+    long.
+    """
+    lines = (f"{_written_key(key)} = {_written(value)}\n" for key, value in table.items())
+    return f"[[{_written_key(name)}]]\n{''.join(lines)}"
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 - TOML
+    match value:
+        case str():
+            # Of what TOML wants escaped, JSON leaves only this as it is.
+            return encode_basestring(value).replace("\x7f", "\\u007f")
+        case list():
+            return f"[{', '.join(_written(inner) for inner in value)}]"
+        case dict():
+            inner = (f"{_written_key(key)} = {_written(inner)}" for key, inner in value.items())
+            return f"{{ {', '.join(inner)} }}" if value else "{}"
+        case _:
+            # Numbers, truth and times.
+            return tomli_w.dumps({"value": value}).removeprefix("value = ").removesuffix("\n")
+
+
+def _written_key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _written(key)
 
 
 def with_shared_strings(document: dict[str, Any], *, deepest: int) -> dict[str, Any]:

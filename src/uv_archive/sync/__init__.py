@@ -22,7 +22,7 @@ from uv_archive.sync.needed import Needed
 from uv_archive.sync.preparing import prepare
 from uv_archive.sync.reading import begun
 from uv_archive.sync.relocated import RelocatedInstaller
-from uv_archive.sync.stale import ask_whether_current
+from uv_archive.sync.stale import LockQuestion
 from uv_archive.sync.task import Task
 from uv_archive.uv import Uv
 
@@ -45,16 +45,17 @@ def sync(request: SyncRequest, *, uv: Uv, reporter: SyncReporter | None = None) 
         installer = _installer(task)
         if task.flags.locked:
             task.reading.result()  # What is wrong with the lock or the archive goes first.
+        question = LockQuestion(task=task)
         # Where there is no environment yet, uv has less to find out once it was asked for a Python.
-        ahead = task.flags.locked or task.environment.exists()
-        judge_lock = ask_whether_current(task) if ahead else None
+        if task.flags.locked or task.environment.exists():
+            question.ask()
         _clear_up(task)
-        case = installer.case()
+        case = installer.case(found=question.ask)
         if isinstance(case, SyncResult):
             return case
-        judge_lock = judge_lock or ask_whether_current(task)
+        question.ask(case.python)
         needed, case = prepare(task, case, case.install)
-        judge_lock()
+        question.judge()
         result = _carried_out(task, installer, case, needed)
         return replace(result, distributions=needed.distributions, unlocked=len(needed.unlocked))
 

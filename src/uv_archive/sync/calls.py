@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ from uv_archive.uv import Completed
 
 if TYPE_CHECKING:
     from uv_archive.sync.git import GitSupply
+
+_NO_BUILD = frozenset({"no-build", "no-build-package"})
+_NO_BUILD_VARIABLES = frozenset({"UV_NO_BUILD", "UV_NO_BUILD_PACKAGE"})
+# The directory of a Python that uv has installed.
+_INSTALLED_BY_UV = re.compile(r"(?:cpython|pypy|graalpy|pyodide)-[0-9]")
 
 
 def variables_of(task: Task) -> dict[str, str]:
@@ -46,12 +52,17 @@ def run_uv(
     capture: bool,
     git: GitSupply | None = None,
     again: bool = False,
+    asking: bool = False,
 ) -> Completed:
     """Run uv over what the archive has. What is installed *again* has a cache of its own.
 
-    What was installed from the first may be linked to it, and be damaged there too.
+    What was installed from the first may be linked to it, and be damaged there too. *asking* is
+    about the project's own lock, where `no-build` would leave no answer: of wheels that were built
+    beforehand it knows nothing.
     """
     variables = variables_of(task)
+    if asking and task.supply.built:
+        variables = {k: v for k, v in variables.items() if k.upper() not in _NO_BUILD_VARIABLES}
     if git is not None:
         variables = git.variables(variables)
     if again:
@@ -59,13 +70,32 @@ def run_uv(
     return task.uv.run(arguments, environment=variables, directory=task.start, capture=capture)
 
 
-def settings_file(task: Task) -> Path:
-    """Write the settings that uv gets, once. Raises `StorageError`."""
-    path = task.private / "settings.toml"
+def settings_file(task: Task, *, building: bool = False) -> Path:
+    """Write the settings that uv gets, once. Raises `StorageError`.
+
+    *building* leaves out what keeps uv from building.
+    """
+    path = task.private / ("settings-to-ask-with.toml" if building else "settings.toml")
     if not path.exists():
+        kept = kept_settings(task.settings.options)
+        kept = {k: v for k, v in kept.items() if not (building and k in _NO_BUILD)}
         with storing(path):
-            path.write_bytes(tomli_w.dumps(kept_settings(task.settings.options)).encode())
+            path.write_bytes(tomli_w.dumps(kept).encode())
     return path
+
+
+def naming(task: Task, python: Path) -> Sequence[str]:
+    """Return the arguments by which uv takes the *python* that it has found for a new environment.
+
+    It would look for it each time. That takes as long as all the rest of a question where what
+    is on `PATH` is a script that chooses a Python. One that uv has installed is found quickly, and
+    would be linked otherwise if it were named.
+    """
+    if task.flags.python is not None or task.environment.exists():
+        return ()
+    if isinstance(task.owner, Script) or any(map(_INSTALLED_BY_UV.match, python.parts)):
+        return ()
+    return ("--python", str(python))
 
 
 def find_python(task: Task, *, where: Sequence[str], wanted: str | None) -> Path:

@@ -9,11 +9,20 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from uv_archive.errors import ToolError, UvArchiveError
+from uv_archive.errors import RequestError, ToolError, UvArchiveError
 from uv_archive.lock.model import Distribution, Package, PathSource, TreeSource
+from uv_archive.lock.relocate import Lent
 from uv_archive.owner import default_groups_of
 from uv_archive.pylock import PylockFile
-from uv_archive.selection import BuildOptions, Include, Root, Selection, select
+from uv_archive.selection import (
+    BuildOptions,
+    Include,
+    Root,
+    Selection,
+    select,
+    select_all_platforms,
+)
+from uv_archive.selection.starting import starting_point
 from uv_archive.sync.calls import variables_of
 from uv_archive.sync.flags import with_environment
 from uv_archive.sync.supply import Supplied
@@ -114,6 +123,46 @@ def selection_for(task: Task, target: Target) -> Selection:
         targets=[target],
         options=build_options(task),
     )
+
+
+def selection_anywhere(task: Task) -> Selection:
+    """Return what *task* asks for, on whatever platform. Raises `SelectionError`."""
+    owner = task.owner
+    return select_all_platforms(
+        task.lock,
+        root=Root(project=owner.name, default_groups=default_groups_of(owner, owner.name)),
+        include=_include(task),
+        pythons=(),
+        representatives=(),
+        options=build_options(task),
+        sdists=False,
+    )
+
+
+def lent_groups(task: Task, selection: Selection) -> Lent | None:
+    """Return what groups the workspace's root lends to a member that depends on it.
+
+    Raises `RequestError` where that can't be installed.
+    """
+    lock, root = task.lock, task.lock.root
+    if root is None or isinstance(task.owner, PylockFile) or root not in selection.packages:
+        return None
+    owner = task.owner
+    start = Root(project=owner.name, default_groups=default_groups_of(owner, owner.name))
+    starting = starting_point(lock, start, _include(task))
+    groups = starting.groups.get(root.position, ())
+    members = [position for position in starting.production if position != root.position]
+    if not groups or root.position in starting.production:
+        return None
+    conflicting = {item.name for items in lock.conflicts for item in items if item.kind == "group"}
+    if len(members) != 1 or conflicting & set(groups):
+        named = " and ".join(f"`{group}`" for group in groups)
+        raise RequestError(
+            f"uv can't install the group {named} of the workspace's root here, and `{root.name}` "
+            "itself as well",
+            hint="Install the root by itself with that group: leave `--package` out",
+        )
+    return Lent(to=members[0], groups=groups)
 
 
 def build_options(task: Task) -> BuildOptions:

@@ -11,7 +11,7 @@ from uv_archive.pylock import PylockFile
 from uv_archive.sync.needed import Needed
 from uv_archive.sync.pinning import CHECKS_HASHES, Pins
 from uv_archive.sync.refusals import refuse
-from uv_archive.sync.supply import Supplied, copy_verified, damaged, listed
+from uv_archive.sync.supply import Supplied, copy_verified, listed
 from uv_archive.sync.task import Task
 
 
@@ -26,7 +26,7 @@ def check(task: Task, needed: Needed) -> None:
     in_view = _for_uv(needed)
     # What is built alone is checked again when it is copied.
     files += [file for file in needed.build_requirements if file not in in_view]
-    wrong = [supplied.path for supplied in damaged(files)]
+    wrong = [supplied.path for supplied in task.hashing.damaged(files)]
     wrong += _fill_view(task.view, in_view)
     wrong += needed.git.damaged if needed.git else ()
     refuse([*needed.causes, *_causes(wrong), *_unvouched(task, needed)])
@@ -81,6 +81,7 @@ def _doubts(task: Task, pins: Pins) -> Iterator[tuple[str, str]]:
             ),
             "`uv-archive download` for this Python and platform records them",
         )
+    # Of a file with constraints, as a pylock's builds have, every uv that will do checks them.
     is_of_lock = not isinstance(task.owner, PylockFile)
     if is_of_lock and pins.together and task.uv.version < CHECKS_HASHES:
         yield (

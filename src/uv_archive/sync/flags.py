@@ -344,6 +344,24 @@ def flags_for_pylock(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(passed)
 
 
+def settings_given(arguments: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
+    """Return what flags tell build backends, under the names of uv's settings."""
+    config: dict[str, list[str]] = {}
+    by_package: dict[str, dict[str, list[str]]] = {}
+    for one in _given(arguments):
+        package, _, rest = (one.value or "").partition(":")
+        match one.name:
+            case "--config-setting":
+                key, _, value = (one.value or "").partition("=")
+                config.setdefault(key, []).append(value)
+            case "--config-settings-package":
+                key, _, value = rest.partition("=")
+                by_package.setdefault(package, {}).setdefault(key, []).append(value)
+            case _:
+                pass
+    return {"config-settings": config, "config-settings-package": by_package}
+
+
 def _is_refused(one: Given) -> bool:
     return _fate(one) is Fate.REFUSED or (one.name, one.value) == ("--link-mode", "symlink")
 

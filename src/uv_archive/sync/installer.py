@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -25,8 +25,11 @@ from uv_archive.target import Target
 class Installer(Protocol):
     """A way to have uv install from an archive. It holds one sync, and is called in this order."""
 
-    def case(self) -> Case | SyncResult:
-        """Decide what there is to do; a result is uv's, which can't do it."""
+    def case(self, *, found: Callable[[Path], None]) -> Case | SyncResult:
+        """Decide what there is to do; a result is uv's, which can't do it.
+
+        *found* may be told, as soon as it is known, of which Python an environment will be made.
+        """
 
     def show(self, case: Case, needed: Needed) -> SyncResult:
         """Have uv say what it would do, or that there is nothing to do."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,7 +69,8 @@ class PylockInstaller:
     task: Task
     file: PylockFile
 
-    def case(self) -> Case | SyncResult:
+    def case(self, *, found: Callable[[Path], None]) -> Case | SyncResult:
+        found(self._python)
         target = target_of(self.task, self._python)
         selection = selection_for(self.task, target)
         files = self._files(selection)

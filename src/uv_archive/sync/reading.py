@@ -17,6 +17,7 @@ from uv_archive.pylock import PylockFile, find_pylock
 from uv_archive.scratch import private_directory
 from uv_archive.script import Script, find_script
 from uv_archive.sync.flags import SyncFlags, environment_path, flags_for_pylock, parse_flags
+from uv_archive.sync.hashing import Hashing
 from uv_archive.sync.model import SyncReporter, SyncRequest
 from uv_archive.sync.script import script_environment
 from uv_archive.sync.supply import archive_directory, archived_lock, open_supply
@@ -60,6 +61,8 @@ def begun(request: SyncRequest, *, uv: Uv, reporter: SyncReporter) -> Iterator[T
         found = held.enter_context(marks(environment))
         # A uv that is still running would make anew what is removed under it.
         held.callback(meanwhile.shutdown, cancel_futures=True)
+        hashing = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+        held.callback(hashing.shutdown, cancel_futures=True)
         yield Task(
             request=request,
             flags=flags,
@@ -73,6 +76,7 @@ def begun(request: SyncRequest, *, uv: Uv, reporter: SyncReporter) -> Iterator[T
             private=private,
             marks=found,
             meanwhile=meanwhile,
+            hashing=Hashing(pool=hashing),
             reading=reading,
             inspecting=inspecting,
         )

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from packaging.utils import NormalizedName
+from packaging.utils import NormalizedName, canonicalize_name
 
 from uv_archive.archive.disk import storing
 from uv_archive.digest import Digest
 from uv_archive.errors import ToolError, UvArchiveError
 from uv_archive.lock.model import RegistrySource, UrlSource
-from uv_archive.lock.relocate import BuildConstraint, FileKey, anchor, relocate
+from uv_archive.lock.relocate import BuildConstraint, FileKey, Lent, anchor, relocate
 from uv_archive.project import Project
 from uv_archive.scratch import Scratch, write_scratch
 from uv_archive.script import Script
 from uv_archive.selection import Selection
-from uv_archive.sync.calls import find_python, run_uv, settings_file, variables_of
+from uv_archive.sync.ahead import hash_ahead
+from uv_archive.sync.calls import find_python, naming, run_uv, settings_file, variables_of
 from uv_archive.sync.case import (
     Case,
     Changes,
     case_of,
     installable,
+    lent_groups,
     read_changes,
     selection_for,
     target_of,
@@ -55,12 +57,15 @@ class RelocatedInstaller:
     task: Task
     owner: Project | Script
 
-    def case(self) -> Case | SyncResult:
-        return self._foreseen() or self._asked()
+    def case(self, *, found: Callable[[Path], None]) -> Case | SyncResult:
+        case = self._foreseen(found) or self._asked()
+        if isinstance(case, Case):
+            lent_groups(self.task, case.selection)  # Refused before anything is changed.
+        return case
 
     def _asked(self) -> Case | SyncResult:
         """Ask uv what it would do. If it would fail, that is the result."""
-        asked = self._uv((*self._asking, *self._in_project, *_REPORT), capture=True)
+        asked = self._uv((*self._asking, *_REPORT), capture=True, asking=True)
         if asked.status != 0:
             contradiction = self.task.supply.contradiction
             refuse([contradiction] if contradiction else [])
@@ -77,7 +82,7 @@ class RelocatedInstaller:
             self.task, changes, python=python, target=target, selection=selection, install=install
         )
 
-    def _foreseen(self) -> Case | None:
+    def _foreseen(self, found: Callable[[Path], None]) -> Case | None:
         """Foresee what uv would do where there is no environment yet: install the selection.
 
         Asking takes as long as all else that is done here. Whatever isn't plain is asked.
@@ -87,13 +92,16 @@ class RelocatedInstaller:
             return None
         if any(name.startswith("UV_NO_INSTALL") for name in variables_of(self.task)):
             return None
+        ahead = self.task.meanwhile.submit(hash_ahead, self.task)
         try:
             python = self._python_to_be()
+            found(python)
             target = target_of(self.task, python)
             selection = selection_for(self.task, target)
         except UvArchiveError:
             self.task.reading.result()  # What is wrong with the lock or the archive goes first.
             return None
+        ahead.result()
         wheels = self.task.supply.built_wheels
         if any(not wheels(gap.package, target) for gap in selection.gaps):
             return None
@@ -121,33 +129,37 @@ class RelocatedInstaller:
 
     def show(self, case: Case, needed: Needed) -> SyncResult:
         del case, needed
-        return self._shown((*self._asking, *self._in_project), scratch=None, needed=Needed())
+        return self._shown(self._asking, scratch=None, needed=Needed())
 
     def install(
         self, case: Case, needed: Needed, *, again: Collection[NormalizedName] = ()
     ) -> SyncResult:
+        lent = lent_groups(self.task, case.selection)
         scratch = write_scratch(
             self.owner,
-            lock=self._relocated(case, needed),
+            lock=self._relocated(case, needed, lent),
             directory=self.task.private,
             settings=self.task.settings.options,
         )
         unpack_all(self.task, needed)
-        arguments = [*scratch.arguments(), *build_arguments(self.task, needed)]
+        groups = lent.groups if lent else ()
+        arguments = [*_without_groups(self.task.flags.passed, groups)]
+        arguments += [*scratch.arguments(), *build_arguments(self.task, needed)]
         arguments += self._python_of_script(scratch)
+        arguments += naming(self.task, case.python)
         try:
             if again:
                 arguments += reinstall(again)
                 return self._quietly(arguments, scratch=scratch, needed=needed)
-            arguments = [*self.task.flags.passed, *arguments]
             return self._shown(arguments, scratch=scratch, needed=needed)
         finally:
             restore_urls(self.task, needed)
 
     def touched(self, short: Collection[NormalizedName]) -> frozenset[NormalizedName]:
         asked = self._uv(
-            (*self._asking, *self._in_project, *reinstall(short), *_REPORT),
+            (*self._asking, *reinstall(short), *_REPORT),
             capture=True,
+            asking=True,
             # The first cache is being removed meanwhile.
             again=True,
         )
@@ -157,7 +169,7 @@ class RelocatedInstaller:
 
     # The copy
 
-    def _relocated(self, case: Case, needed: Needed) -> bytes:
+    def _relocated(self, case: Case, needed: Needed, lent: Lent | None) -> bytes:
         files: dict[FileKey, Path] = {}
         digests: dict[FileKey, Digest] = {}
         lock, supply = self.task.lock, self.task.supply
@@ -183,6 +195,7 @@ class RelocatedInstaller:
                 for one in needed.pins.constraints()
             ],
             root_lends=lock.root not in case.selection.packages,
+            lent=lent,
         )
 
     def _python_of_script(self, scratch: Scratch) -> Sequence[str]:
@@ -197,14 +210,15 @@ class RelocatedInstaller:
 
     @cached_property
     def _asking(self) -> Sequence[str]:
-        """The flags by which uv is asked about the project itself.
+        """The arguments by which uv is asked about the project itself.
 
         With `--no-build` it wouldn't answer: of wheels that were built its lock knows nothing.
         """
-        passed = self.task.flags.passed
-        if not any(flag.startswith("--no-build") for flag in passed):
-            return passed
-        return tuple(_without_no_build(passed)) if self.task.supply.built else passed
+        passed, in_project = self.task.flags.passed, self._in_project
+        if not self.task.supply.built:
+            return (*passed, *in_project)
+        settings = ("--config-file", str(settings_file(self.task, building=True)))
+        return (*_without_no_build(passed), *in_project[:-2], *settings)
 
     @cached_property
     def _in_project(self) -> Sequence[str]:
@@ -245,12 +259,12 @@ class RelocatedInstaller:
             (*arguments, *flags.output),
             capture=flags.names_paths and scratch is not None,
             needed=needed,
+            asking=scratch is None,
         )
         result = SyncResult(status=finished.status, stdout=finished.stdout, stderr=finished.stderr)
         return _translated(result, scratch) if scratch else result
 
     def _quietly(self, arguments: Sequence[str], *, scratch: Scratch, needed: Needed) -> SyncResult:
-        arguments = (*self.task.flags.passed, *arguments)
         finished = self._uv(arguments, capture=True, needed=needed, again=True)
         return _translated(SyncResult(status=finished.status, stderr=finished.stderr), scratch)
 
@@ -261,6 +275,7 @@ class RelocatedInstaller:
         capture: bool,
         needed: Needed | None = None,
         again: bool = False,
+        asking: bool = False,
     ) -> Completed:
         # uv's own place for a script's environment is in the cache, which here is another one.
         active = isinstance(self.owner, Script) and not self.task.flags.active
@@ -270,6 +285,7 @@ class RelocatedInstaller:
             capture=capture,
             git=needed.git if needed else None,
             again=again,
+            asking=asking,
         )
 
 
@@ -283,6 +299,16 @@ def _without_no_build(flags: Sequence[str]) -> Iterator[str]:
                 continue
             case _:
                 yield flag
+
+
+def _without_groups(flags: Sequence[str], groups: Collection[NormalizedName]) -> Iterator[str]:
+    """Yield *flags* but for those that name *groups*."""
+    rest = iter(flags)
+    for flag in rest:
+        name, equals, value = flag.partition("=")
+        text = [flag] if equals or name != "--group" else [flag, value := next(rest, "")]
+        if name != "--group" or canonicalize_name(value) not in groups:
+            yield from text
 
 
 def _translated(result: SyncResult, scratch: Scratch) -> SyncResult:

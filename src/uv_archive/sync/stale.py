@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 
 from uv_archive.errors import RequestError, StaleLockError
 from uv_archive.project import Project
 from uv_archive.pylock import PylockFile
 from uv_archive.script import Script
-from uv_archive.sync.calls import variables_of
+from uv_archive.sync.calls import naming, variables_of
 from uv_archive.sync.task import Task
 from uv_archive.uv import Completed, uv_message
 
@@ -17,29 +19,43 @@ from uv_archive.uv import Completed, uv_message
 _STALE = re.compile(r"needs to be updated|No solution found")
 
 
-def ask_whether_current(task: Task) -> Callable[[], None]:
-    """Ask uv, and return what waits for its answer and gives judgement.
+@dataclass(kw_only=True, slots=True)
+class LockQuestion:
+    """The question to uv whether the lock is current, which is answered meanwhile.
 
-    A stale lock is refused with `--locked`, and warned of without: `RequestError` is raised. With
-    `--frozen` it isn't asked, and nothing that could change stands behind a pylock file.
+    With `--frozen` it isn't asked, and nothing that could change stands behind a pylock file.
     """
-    locked, owner = task.flags.locked, task.owner
-    if task.flags.frozen or isinstance(owner, PylockFile):
-        return lambda: None
-    if task.request.use_archived_lock:
-        if locked:
-            raise RequestError("`--locked` and `--use-archived-lock` exclude each other")
-        return lambda: None
-    if locked:
-        _judge(task, owner, _ask(task, owner))
-        return lambda: None
-    asked = task.meanwhile.submit(_ask, task, owner)
-    return lambda: _judge(task, owner, asked.result())
+
+    task: Task
+    _asked: Future[Completed] | None = None
+
+    def ask(self, python: Path | None = None) -> None:
+        """Ask, unless that was done. *python* is what an environment will be made with.
+
+        With `--locked` a stale lock is refused at once: `RequestError` is raised.
+        """
+        task, owner = self.task, self.task.owner
+        if self._asked is not None or task.flags.frozen or isinstance(owner, PylockFile):
+            return
+        if task.request.use_archived_lock:
+            if task.flags.locked:
+                raise RequestError("`--locked` and `--use-archived-lock` exclude each other")
+            return
+        self._asked = task.meanwhile.submit(_ask, task, owner, python)
+        if task.flags.locked:
+            self.judge()
+
+    def judge(self) -> None:
+        """Wait for the answer, and warn of a lock that is stale."""
+        owner = self.task.owner
+        if self._asked is not None and not isinstance(owner, PylockFile):
+            _judge(self.task, owner, self._asked.result())
 
 
-def _ask(task: Task, owner: Project | Script) -> Completed:
+def _ask(task: Task, owner: Project | Script, python: Path | None) -> Completed:
+    arguments = ["lock", "--check", "--offline", "--no-build", *owner.arguments]
     return task.uv.run(
-        ["lock", "--check", "--offline", "--no-build", *owner.arguments],
+        [*arguments, *(naming(task, python) if python else ())],
         environment=task.request.environment if task.flags.locked else variables_of(task),
         directory=task.start,
     )

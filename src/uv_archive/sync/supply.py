@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -239,8 +237,11 @@ def _contradiction(
             f"`{directory}` is the archive of `{manifest.project}`, not of `{project.identity}`"
         )
     hint = "Run `uv-archive download` again with this lock, where there is a network"
+    copy = directory / manifest.lock.path
     try:
-        archived = lock_of(project, at=directory / manifest.lock.path)
+        if copy.exists() and not copy.is_file():  # A pipe would be waited for.
+            raise LockError(f"`{copy}` isn't a plain file")
+        archived = lock_of(project, at=copy)
     except LockError as error:
         message = f"`{directory}` is for another state of `{project.lock_path}`"
         message += f", and its copy can't be read: {error.message}"
@@ -284,24 +285,6 @@ def absent(files: Iterable[Supplied]) -> Iterator[Supplied]:
             continue
         if not stat.S_ISREG(mode):
             yield supplied
-
-
-def damaged(files: Sequence[Supplied]) -> Sequence[Supplied]:
-    """Return those whose bytes don't have their digest. Reads several at a time."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return [s for s, right in zip(files, pool.map(_is_right, files), strict=True) if not right]
-
-
-def _is_right(supplied: Supplied) -> bool:
-    try:
-        return all(_has(supplied.path, digest) for digest in supplied.digests)
-    except OSError:
-        return False
-
-
-def _has(path: Path, digest: Digest) -> bool:
-    with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, digest.hasher).hexdigest() == digest.hex
 
 
 def copy_verified(supplied: Supplied, directory: Path) -> bool:

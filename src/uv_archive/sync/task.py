@@ -11,6 +11,7 @@ from uv_archive.lock.model import Lock
 from uv_archive.owner import Owner
 from uv_archive.settings import Settings
 from uv_archive.sync.flags import SyncFlags
+from uv_archive.sync.hashing import Hashing
 from uv_archive.sync.model import SyncReporter, SyncRequest
 from uv_archive.sync.supply import Supply
 from uv_archive.sync.unfinished import Marks
@@ -31,8 +32,8 @@ class Task:
     """One sync, with everything it needs.
 
     uv is started in *start*. *private* lies beside *environment* and is removed at the end.
-    *meanwhile* does things while something else is waited for. *inspecting* asks the interpreter
-    of an environment that is there already.
+    *meanwhile* does things while something else is waited for; *hashing* hashes, then or when it is
+    asked. *inspecting* asks the interpreter of an environment that is there already.
     """
 
     request: SyncRequest
@@ -47,6 +48,7 @@ class Task:
     private: Path
     marks: Marks
     meanwhile: Executor
+    hashing: Hashing
     reading: Future[Read]
     inspecting: Future[Interpreter] | None
 
