@@ -86,7 +86,7 @@ class Bench:
     credentials: Credentials = field(default_factory=Credentials)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     unverified: Sequence[UnverifiedHost] = ()
-    read_timeout: float = 5.0
+    read_timeout: float = 30.0
     monotonic: Callable[[], float] | None = None
     now: float = 1_800_000_000.0
     commit: Callable[[Path, Path], object] = Path.rename
@@ -107,7 +107,7 @@ class Bench:
     def fetch_all(self, transfers: Sequence[Transfer], *, jobs: int = 4) -> FetchResult:
         (self.directory / ".partial").mkdir(exist_ok=True)
         transport = ReqwestTransport(
-            connect_timeout=2, read_timeout=self.read_timeout, unverified=self.unverified
+            connect_timeout=30, read_timeout=self.read_timeout, unverified=self.unverified
         )
         clock = Clock(now=lambda: self.now, wait=self._wait, chance=lambda: 1.0)
         if self.monotonic is not None:

@@ -6,8 +6,10 @@ import re
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
+from array import array
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +17,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from uv_archive.url import Url
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,10 +208,22 @@ def broken(
             head["Content-Length"] = len(rest)
         connection.sendall(head_of(code, head) + sent)
         if reset:
-            time.sleep(0.05)  # what is still under way would be thrown away with the connection
+            _await_delivery(connection)  # what isn't would be thrown away with the connection
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     return script
+
+
+def _await_delivery(connection: socket.socket) -> None:
+    """Wait until the other side has received everything that was sent."""
+    if sys.platform != "linux":
+        time.sleep(0.5)
+        return
+    left = array("i", [1])
+    deadline = time.monotonic() + 30
+    while left[0] and time.monotonic() < deadline:
+        fcntl.ioctl(connection, termios.TIOCOUTQ, left)
+        time.sleep(0.005)
 
 
 def part(body: bytes, content_range: str | None, *, etag: str | None = None) -> Script:

@@ -1,4 +1,4 @@
-"""Ctrl-C: back within a second, and what has arrived stays."""
+"""Ctrl-C: nothing is waited for any more, and what has arrived stays."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PROGRAM = textwrap.dedent("""
 """)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it didn't happen in time"
@@ -46,10 +46,11 @@ def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
-def test_sigint_ends_within_a_second(server: FaultServer, tmp_path: Path) -> None:
-    stalling = [server.route(f"/{n}", stalled(BODY, 100_000, seconds=30)) for n in range(3)]
+def test_sigint_waits_for_nothing(server: FaultServer, tmp_path: Path) -> None:
+    """Every transfer waits for a minute. How soon it ends then is up to the machine."""
+    stalling = [server.route(f"/{n}", stalled(BODY, 100_000, seconds=60)) for n in range(3)]
     waiting = server.route("/busy", status(503, Retry_After="60"))
-    mute = server.route("/silent", silent(seconds=30))
+    mute = server.route("/silent", silent(seconds=60))
     urls = [url.exposed for url in (*stalling, waiting, mute)]
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(tmp_path), *urls],
@@ -60,10 +61,8 @@ def test_sigint_ends_within_a_second(server: FaultServer, tmp_path: Path) -> Non
     try:
         until(lambda: all(p.exists() and p.stat().st_size == 100_000 for p in partials))
         until(lambda: len(server.requests) == 5)
-        began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
-        assert time.monotonic() - began < 1.0
+        _, errors = process.communicate(timeout=20)
     finally:
         process.kill()
     assert errors.decode().strip().endswith("KeyboardInterrupt")
@@ -74,7 +73,8 @@ def test_sigint_ends_within_a_second(server: FaultServer, tmp_path: Path) -> Non
 def test_interrupted_in_the_waiting_thread(
     bench: Bench, server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = server.route("/a.whl", stalled(BODY, 100_000, seconds=5), file(BODY))
+    url = server.route("/a.whl", stalled(BODY, 100_000, seconds=60), file(BODY))
+    bench.read_timeout = 60
     join = threading.Thread.join
 
     def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
@@ -87,7 +87,7 @@ def test_interrupted_in_the_waiting_thread(
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         bench.done(url)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 20
     assert bench.partials == [BODY[:100_000]]
     # The next run goes on from there.
     assert bench.done(url).sha256 == digest_of(BODY).hex

@@ -95,6 +95,24 @@ def test_public_hosts_dont_lead_into_private_networks(host: str) -> None:
     assert next_hop(private, target, first=private).exposed == target
 
 
+@pytest.mark.parametrize("hops", [1, 3])
+def test_not_over_the_wire_either(
+    hops: int, bench: Bench, servers: Callable[[], FaultServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A public host answers through a proxy, and leads to a server of this machine in the end."""
+    proxy, inside = servers(), servers()
+    monkeypatch.setenv("HTTP_PROXY", proxy.origin)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    target = inside.route("/b.whl", file(BODY))
+    public = [f"http://files.invalid/{number}" for number in range(hops)]
+    for here, there in zip(public, [*public[1:], target.exposed], strict=True):
+        proxy.answer(here, redirect(there))
+    failure = bench.failure(Url.parse(public[0]))
+    assert failure.reason.startswith("`files.invalid` redirects to an address of a private network")
+    assert [request.path for request in proxy.requests] == public
+    assert inside.requests == []
+
+
 def test_the_first_host_decides_what_is_private() -> None:
     public = Url.parse("https://files.example/a.whl")
     assert not is_private("files.example")

@@ -15,7 +15,7 @@ from uv_archive.url import Url
 
 @pytest.fixture
 def transport() -> Iterator[ReqwestTransport]:
-    transport = ReqwestTransport(read_timeout=2)
+    transport = ReqwestTransport(read_timeout=30)
     yield transport
     transport.close()
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 
 from pyreqwest.client import SyncClient, SyncClientBuilder
@@ -33,6 +34,8 @@ from uv_archive.url import Url
 _CERTIFICATE = re.compile(
     rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", flags=re.DOTALL
 )
+# Up to the path: nothing after it has a part in what is read as the host.
+_HEAD = re.compile(r"https?://[^/?#]+/")
 _OS_ERROR = re.compile(r" \(os error \d+\)")
 
 
@@ -96,7 +99,6 @@ class ReqwestTransport:
         self._closed = False
 
     def open(self, method: str, url: Url, headers: Mapping[str, str]) -> ReqwestResponse:
-
         _check_unambiguous(url)
         try:
             request = self._client(url).request(method, url.without_credentials().exposed)
@@ -207,14 +209,21 @@ def _check_unambiguous(url: Url) -> None:
     The client reads URLs as browsers do: a backslash ends the host, `127.1` is an address,
     and wide digits are digits. Credentials are chosen by what is read here.
     """
-    try:
-        parsed = WhatwgUrl(url.exposed)
-        host = (parsed.host_str or "").strip("[]")
-        same = (parsed.scheme, host, parsed.port_or_known_default) == url.origin
-    except ValueError:
-        same = False
-    if not same:
+    head = _HEAD.match(url.exposed)
+    # Thousands of files have one host; a backslash may end it anywhere.
+    if not _is_unambiguous(head[0] if head and "\\" not in url.exposed else url.exposed):
         raise Refused(f"the URL `{url}` can be read in more than one way")
+
+
+@lru_cache(maxsize=64)
+def _is_unambiguous(text: str) -> bool:
+    try:
+        parsed = WhatwgUrl(text)
+        host = (parsed.host_str or "").strip("[]")
+        same = (parsed.scheme, host, parsed.port_or_known_default) == Url(text).origin
+    except ValueError:
+        return False
+    return same
 
 
 def _translated(error: PyreqwestError, url: Url, *, connected: bool) -> FetchError:

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from uv_archive.fetch.keyring import AskedOnce, Keyring, keyring_provider
-from uv_archive.fetch.login import Credential, CredentialSource, Login, Question, Token
+from uv_archive.fetch.login import (
+    Credential,
+    CredentialSource,
+    Login,
+    Question,
+    Token,
+    UnreadableSourceError,
+)
 from uv_archive.fetch.netrc_file import NetrcFile
 from uv_archive.fetch.transport import Refused
 from uv_archive.fetch.uv_store import UvNativeStore, UvTextStore
@@ -120,6 +127,7 @@ class Credentials:
         self._indexes = _deepest_first(indexes)
         self._known = IndexCredentials(indexes, environ)
         self._remark = remark
+        self._unreadable: dict[str, None] = {}
 
     @classmethod
     def of(cls, settings: Settings, *, uv: Uv) -> Credentials:
@@ -171,11 +179,24 @@ class Credentials:
         if not asked or (known is not None and known.is_complete):
             return known
         question = Question(url=url, index=index, user=known.user if known else None)
-        answers = (source.login(question) for source in self._sources)
-        return next((answer for answer in answers if answer is not None), known)
+        return next(self._answers(question), known)
+
+    def _answers(self, question: Question) -> Iterator[Credential]:
+        """Yield what the sources know. As in uv one that can't be read knows nothing."""
+        for source in self._sources:
+            try:
+                answer = source.login(question)
+            except UnreadableSourceError as error:
+                self._unreadable[f"{error.message}: {error.hint}"] = None
+                continue
+            if answer is not None:
+                yield answer
 
     def hint(self, url: Url) -> str:
-        """Say how to give credentials for *url*."""
+        """Say how to give credentials for *url*, and where none could be read."""
+        return "; ".join([*self._unreadable, self._how(url)])
+
+    def _how(self, url: Url) -> str:
         netrc = f"add `{url.host}` to your netrc file{self._remark}"
         near = [index for index in self._indexes if index.url.origin == url.origin]
         near.sort(key=lambda index: not _covers(index, url))

@@ -60,10 +60,10 @@ class Exchange:
     def _ask(
         self, method: str, url: Url, headers: Mapping[str, str], login: Credential | None
     ) -> Response:
+        # For a user without a password, what the host took of that user.
+        who = (url.origin, login.user if login is not None else None)
         with self._lock:
-            reason = self._unreachable.get(url.origin)
-            # For a user without a password, what the host took of that user.
-            who = (url.origin, login.user if login is not None else None)
+            reason = self._unreachable.get(who[0])
             sent = login if _is_complete(login) else self._accepted.get(who, login)
         if reason is not None:
             raise Refused(reason)

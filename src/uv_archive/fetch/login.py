@@ -6,6 +6,7 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from uv_archive.errors import RequestError
 from uv_archive.settings import Index
 from uv_archive.url import Url
 
@@ -51,6 +52,10 @@ class Token:
 
 
 Credential: TypeAlias = Login | Token
+
+
+class UnreadableSourceError(RequestError):
+    """A place where credentials may be kept can't be read. The hint is a clause."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,8 +7,7 @@ from functools import cached_property
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 
-from uv_archive.errors import RequestError
-from uv_archive.fetch.login import Login, Question
+from uv_archive.fetch.login import Login, Question, UnreadableSourceError
 
 
 class NetrcFile:
@@ -54,11 +53,12 @@ def _read(path: Path) -> Mapping[str, Login]:
     except NetrcParseError as error:
         # Its own message repeats the token that it doesn't understand: a password, maybe.
         place = f" (line {error.lineno})" if error.lineno else ""
-        raise RequestError(f"`{path}` can't be understood{place}", hint=hint) from None
+        raise UnreadableSourceError(f"`{path}` can't be understood{place}", hint=hint) from None
     except OSError as error:
-        raise RequestError(f"`{path}` can't be read: {error.strerror}", hint=hint) from None
+        reason = f"`{path}` can't be read: {error.strerror}"
+        raise UnreadableSourceError(reason, hint=hint) from None
     except ValueError:
-        raise RequestError(f"`{path}` isn't text in UTF-8", hint=hint) from None
+        raise UnreadableSourceError(f"`{path}` isn't text in UTF-8", hint=hint) from None
     return {
         host.lower(): Login(user=user, password=word) for host, (user, _, word) in hosts.items()
     }

@@ -18,6 +18,7 @@ from uv_archive.errors import StorageError
 _BLOCK = 1024 * 1024
 # A file of 1 GB that is made durable only at its end is waited for as long as it was fetched.
 _SEND_OFF = 64 * 1024 * 1024
+_FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _HINTS = {
     errno.ENOSPC: "free some space and run it again: it goes on from where it stopped",
     errno.EDQUOT: "free some of your quota and run it again: it goes on from where it stopped",
@@ -44,12 +45,9 @@ class PartialFile:
         self.size = 0  # bytes that are hashed
         self._sent_off = 0  # bytes that were told to go to the disk
         self._on_the_way: _InBackground | None = None
+        self._file: int | None
         with storage(path):
-            _remove_unless_plain(path)
-            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-            flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-            self._file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
-            self.on_disk = os.fstat(self._file.fileno()).st_size
+            self._file, self.on_disk = _opened(path)
         self._reset_hashes()
 
     def __enter__(self) -> Self:
@@ -59,12 +57,12 @@ class PartialFile:
         with suppress(OSError):
             self._await_disk()
         with suppress(OSError):
-            self._file.close()
+            self._close()
 
     def take_up(self, keep_going: Callable[[], None]) -> None:
         """Hash what is there. *keep_going* raises when the work was called off."""
         with storage(self._path):
-            while block := self._file.read(_BLOCK):
+            while self.size < self.on_disk and (block := os.read(self._descriptor, _BLOCK)):
                 keep_going()
                 self._hash(block)
 
@@ -73,7 +71,7 @@ class PartialFile:
         with storage(self._path):
             rest = memoryview(chunk)
             while rest:
-                rest = rest[self._file.write(rest) :]
+                rest = rest[os.write(self._descriptor, rest) :]
         self.on_disk = max(self.on_disk, self.size)
         if self.size - self._sent_off >= _SEND_OFF:
             self._send_off()
@@ -84,8 +82,8 @@ class PartialFile:
             return
         with storage(self._path):
             self._await_disk()
-            self._file.seek(0)
-            self._file.truncate()
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.ftruncate(self._descriptor, 0)
         self.size = self.on_disk = self._sent_off = 0
         self._reset_hashes()
 
@@ -94,7 +92,7 @@ class PartialFile:
         with suppress(OSError):
             self._await_disk()
         with storage(self._path):
-            self._file.close()
+            self._close()
             self._path.unlink(missing_ok=True)
 
     def make_durable(self) -> None:
@@ -102,8 +100,8 @@ class PartialFile:
         try:
             with storage(self._path):
                 self._await_disk()
-                os.fsync(self._file.fileno())
-                self._file.close()
+                os.fsync(self._descriptor)
+                self._close()
         except StorageError:
             # What isn't on the disk may look as if it were when it is read back.
             with suppress(OSError):
@@ -121,12 +119,23 @@ class PartialFile:
             return None
         return (self._other or self._sha256).hexdigest()
 
+    @property
+    def _descriptor(self) -> int:
+        if self._file is None:
+            raise ValueError("the file is closed")
+        return self._file
+
+    def _close(self) -> None:
+        descriptor, self._file = self._file, None
+        if descriptor is not None:
+            os.close(descriptor)
+
     def _send_off(self) -> None:
         """Have the disk begin with what is there, so that little is left to wait for at the end."""
         with storage(self._path):
             self._await_disk()
         self._sent_off = self.size
-        self._on_the_way = _InBackground(os.fsync, self._file.fileno())
+        self._on_the_way = _InBackground(os.fsync, self._descriptor)
 
     def _await_disk(self) -> None:
         # A failure is told once for each open file: whoever asks first has to pass it on.
@@ -171,6 +180,17 @@ class _InBackground:
             work(argument)
         except OSError as error:
             self._trouble = error
+
+
+def _opened(path: Path) -> tuple[int, int]:
+    """Open a file of one's own and return its descriptor and size; as a rule it is a new one."""
+    flags = os.O_RDWR | os.O_CREAT | _FLAGS
+    # Each call into the system lets another thread go first: a new file needs no more than one.
+    with suppress(FileExistsError):
+        return os.open(path, flags | os.O_EXCL, 0o666), 0
+    _remove_unless_plain(path)
+    descriptor = os.open(path, flags, 0o666)
+    return descriptor, os.fstat(descriptor).st_size
 
 
 def _remove_unless_plain(path: Path) -> None:

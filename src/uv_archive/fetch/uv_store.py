@@ -15,8 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from uv_archive.errors import RequestError
-from uv_archive.fetch.login import Credential, Login, Question, Token
+from uv_archive.fetch.login import Credential, Login, Question, Token, UnreadableSourceError
 from uv_archive.url import Url
 from uv_archive.uv import Uv
 
@@ -67,7 +66,7 @@ class UvTextStore:
         except (ValueError, TypeError, AttributeError, KeyError):
             # What they say repeats what stands there.
             reason = f"`{self._path}` isn't what uv writes"
-        raise RequestError(reason, hint=_HINT)
+        raise UnreadableSourceError(reason, hint=_HINT)
 
 
 def _entry(table: Mapping[str, object]) -> tuple[tuple[Url, str | None], Credential]:
