@@ -64,6 +64,20 @@ def test_registry_files_are_named_by_absolute_paths() -> None:
     ]
 
 
+def test_a_brief_lock_says_of_a_file_where_it_is_and_its_hash() -> None:
+    lock = lock_of({**ALPHA, "wheels": [wheel("alpha", size=5, **{"upload-time": "2026"})]})
+    (table,) = tables(relocate(lock, files=all_files(lock), project_root=ROOT, brief=True))
+    assert table["sdist"] == {"path": f"{ARCHIVE}/alpha-1.0.tar.gz", "hash": HASH}
+    assert table["wheels"] == [{"path": f"{ARCHIVE}/alpha-1.0-py3-none-any.whl", "hash": HASH}]
+
+
+def test_unusual_texts_are_written_as_they_were() -> None:
+    odd = {"a b": 'q"\\\n\t\x7f\u2028é', "": [], "n": [1, True, 2.5, {}]}
+    lock = lock_of({**ALPHA, "metadata": odd})
+    (table,) = tables(relocate(lock, files={}, project_root=ROOT))
+    assert table["metadata"] == odd
+
+
 def test_absent_files_are_left_out() -> None:
     lock = lock_of(ALPHA)
     files = {(0, "alpha-1.0.tar.gz"): ARCHIVE / "alpha-1.0.tar.gz"}

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from uv_archive import scratch
+from uv_archive.archive.locking import hold
 from uv_archive.errors import StorageError
 from uv_archive.project import find_project
 from uv_archive.scratch import (
@@ -201,6 +203,21 @@ class TestPrivateDirectory:
             with private_directory(tmp_path / ".venv") as second:
                 assert first != second
             assert first.is_dir()
+
+    def test_a_run_that_is_about_to_lock_its_own_is_left_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        really = hold
+
+        def another_run_begins(descriptor: int) -> bool | None:
+            monkeypatch.setattr(scratch, "hold", really)
+            with private_directory(tmp_path / ".venv"):
+                pass
+            return really(descriptor)
+
+        monkeypatch.setattr(scratch, "hold", another_run_begins)
+        with private_directory(tmp_path / ".venv") as private:
+            assert (private / "alive").is_file()
 
     def test_it_lies_elsewhere_where_nothing_can_be_written_beside(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

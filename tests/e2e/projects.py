@@ -135,6 +135,17 @@ def _workspace(bench: Bench) -> None:
     write_project(bench, '["gamma"]', name="two", at="members/two")
 
 
+def _lending_root(bench: Bench) -> None:
+    """A root with a group, and a member that needs the root."""
+    write_project(
+        bench,
+        "[]",
+        more='[dependency-groups]\nlint = ["delta"]\n[tool.uv.workspace]\nmembers = ["members/*"]\n'
+        "[tool.uv.sources]\napp = { workspace = true }\n",
+    )
+    write_project(bench, '["app", "gamma"]', name="one", at="members/one")
+
+
 def _virtual_root(bench: Bench) -> None:
     write_project(bench, '["alpha==2.0"]', build="")
 
@@ -241,6 +252,12 @@ SCENARIOS = (
         write=_workspace,
         download=["--package", "two"],
         installs=[(["--package", "two"], ["two", "gamma"])],
+    ),
+    Scenario(
+        name="lending-root",
+        write=_lending_root,
+        download=["--package", "one", "--group", "lint"],
+        installs=[(["--package", "one", "--group", "lint"], ["app", "one", "gamma", "delta"])],
     ),
     Scenario(name="virtual-root", write=_virtual_root, installs=[([], ["alpha", "beta"])]),
     Scenario(

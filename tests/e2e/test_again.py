@@ -143,6 +143,26 @@ class TestRequests:
         bench.download(*LINUX, "--prune")
         assert bench.distributions() == {SMALL, WINDOWS, "alpha-2.0-py3-none-any.whl"}
 
+    def test_one_that_the_lock_cannot_meet_any_more_is_forgotten_with_replace(
+        self, bench: Bench
+    ) -> None:
+        write_project(bench, '["alpha"]', build="", more="[dependency-groups]\nd = ['delta']\n")
+        bench.lock()
+        bench.download(*LINUX, "--group", "d")
+        write_project(bench, '["alpha"]', build="")
+        bench.lock()
+
+        said = bench.uv_archive("download", *LINUX)
+        assert said.status == 2
+        assert "What was downloaded earlier" in said.err
+        assert "(--group d), can't be had by this lock: The group" in said.err
+        assert "hint: `--replace` forgets" in said.err
+        bench.download(*LINUX, "--replace")
+        assert bench.distributions() >= {SMALL}
+        own = bench.uv_archive("download", *LINUX, "--group", "d")
+        assert own.status == 2
+        assert "--replace" not in own.err
+
     def test_a_build_requirement_that_becomes_locked_is_not_fetched_again(
         self, bench: Bench
     ) -> None:
@@ -243,14 +263,14 @@ def stopped_in_the_middle(bench: Bench, number: signal.Signals) -> Iterator[tupl
         text=True,
     )
     with process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         partial = bench.archive / ".partial"
         while not any(p.stat().st_size > 90_000 for p in partial.glob("*") if p.is_file()):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(number)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
     bench.index.held = set()
     bench.index.release.set()
     yield process.returncode, said

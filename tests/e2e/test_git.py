@@ -67,6 +67,22 @@ def locked(bench: Bench, server: GitServer) -> Bench:
     return bench
 
 
+def test_a_repository_on_this_machine_travels_too(bench: Bench, server: GitServer) -> None:
+    here = origin(bench, "here")
+    here.package("here")
+    here.commit(tag="v1.3")
+    project(bench, {"here": f'{{ git = "{here.bare.as_uri()}", tag = "v1.3" }}'})
+
+    bench.download()
+    shutil.rmtree(here.bare)
+    shutil.rmtree(here.tree)
+
+    bench.sync()
+    bench.imports("here")
+    said = bench.sync()
+    assert NOTHING_TO_DO in bench.run(bench.uv, "sync", "--frozen", "--check").err, said.text
+
+
 def test_travel_as_bundles(locked: Bench, server: GitServer) -> None:
     said = locked.uv_archive("download")
     assert said.status == 0, said.text

@@ -85,6 +85,15 @@ def forget(archive: Path, path: str) -> None:
     (archive / path).unlink()
 
 
+def forge(archive: Path, path: str) -> None:
+    """Change a file, and what the manifest says of it."""
+    manifest = Store(archive).manifest()
+    (archive / path).write_bytes(b"forged")
+    sha256 = hashlib.sha256(b"forged").hexdigest()
+    forged = replace(manifest.files[ArchivePath(path)], size=6, sha256=sha256)
+    write(archive, replace(manifest, files={**manifest.files, ArchivePath(path): forged}))
+
+
 def write(archive: Path, manifest: Manifest) -> None:
     changed = replace(manifest, read_digest=None)
     (archive / "uv-archive.json").write_bytes(changed.to_json())
@@ -94,23 +103,37 @@ def write(archive: Path, manifest: Manifest) -> None:
 
 
 def test_a_finished_archive_is_consistent_and_nothing_is_touched(carried: Bench) -> None:
-    before = tree(carried.root)
+    before = tree(carried.directory)
     document = verified(carried, "--project", ".", status=0)
     assert document["verdict"] == "consistent"
     assert document["lock"] == str(carried.root / "uv.lock")
     assert verified(carried, str(carried.archive), status=0)["lock"] is None
-    assert tree(carried.root) == before
+    assert tree(carried.directory) == before
 
 
 def test_what_the_projects_own_lock_doesnt_name_is_told(carried: Bench) -> None:
     """A file that was changed together with the archive's metadata."""
-    manifest = Store(carried.archive).manifest()
-    path = ArchivePath(ALPHA)
-    (carried.archive / ALPHA).write_bytes(b"forged")
-    sha256 = hashlib.sha256(b"forged").hexdigest()
-    forged = replace(manifest.files[path], size=6, sha256=sha256)
-    write(carried.archive, replace(manifest, files={**manifest.files, path: forged}))
+    forge(carried.archive, ALPHA)
     assert ("not as locked", ALPHA) in found(verified(carried, "--project", ".", status=1))
+
+
+def test_sync_believes_the_projects_own_lock_and_not_the_metadata(carried: Bench) -> None:
+    forge(carried.archive, ALPHA)
+    said = carried.uv_archive("sync", offline=True)
+    assert said.status == 1, said.text
+    assert ALPHA in said.err
+    assert not carried.venv.exists()
+
+
+def test_sync_compares_the_digest_that_was_expected(carried: Bench) -> None:
+    """No lock names what builds need; it may be changed together with the metadata."""
+    digest = f"sha256:{Store(carried.archive).manifest().digest}"
+    (hatchling,) = carried.archive.glob("hatchling-*.whl")
+    forge(carried.archive, hatchling.name)
+    said = carried.uv_archive("sync", "--expect", digest, offline=True)
+    assert said.status == 2, said.text
+    assert f"not {digest}" in said.err
+    assert not carried.venv.exists()
 
 
 def test_an_archive_of_another_state_of_the_lock_is_told(carried: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -31,6 +32,7 @@ from uv_archive.filenames import parse_sdist, parse_wheel
 
 # Read here because the tests don't see variables of uv's.
 PLACES = [at for at in os.environ.get("UV_ARCHIVE_DISTRIBUTIONS", "").split(os.pathsep) if at]
+ENDINGS = (".whl", ".tar.gz", ".zip")
 
 
 def look_at(path: Path, name: str = "odd") -> tuple[Oddity, ...]:
@@ -256,8 +258,10 @@ def test_real_distributions_are_refused_only_by_uv_too(uv: Path, tmp_path: Path)
 
     A false refusal frightens; a missed one is told at the install.
     """
-    paths = {path.name: path for at in PLACES for path in Path(at).rglob("*.whl")}
-    found = {name: look_at(path) for name, path in paths.items()}
+    every = (path for at in PLACES for path in Path(at).rglob("*"))
+    paths = {path.name: path for path in every if path.name.endswith(ENDINGS)}
+    found = {name: look_at(path, re.split(r"-(?=\d)", name)[0]) for name, path in paths.items()}
+    strange = sum(map(bool, found.values()))
     refused = {name: odd for name, odd in found.items() if any(one.refused for one in odd)}
     false = {}
     for name, odd in refused.items():
@@ -265,6 +269,9 @@ def test_real_distributions_are_refused_only_by_uv_too(uv: Path, tmp_path: Path)
         done = subprocess.run([*command, str(paths[name])], capture_output=True, check=False)
         if done.returncode == 0:
             false[name] = [one.what for one in odd]
-    print(f"{len(paths)} wheels, {len(refused)} said to be refused, {len(false)} falsely")
+    print(
+        f"{len(paths):,} distributions, {strange} odd, {len(refused)} said to be refused, "
+        f"{len(false)} falsely"
+    )
     assert paths
     assert json.dumps(false) == "{}"

@@ -133,11 +133,14 @@ def _finished(archive: Path) -> dict[str, bytes]:
 
 
 def _duration(ground: Ground, number: int) -> float:
-    """Return how long a step takes here and now."""
-    ground.start(number)
-    began = time.monotonic()
-    ground.run(number)
-    return time.monotonic() - began
+    """Return how long a step takes here at the least, which is what leaves no signal too late."""
+    durations = []
+    for _ in range(3):
+        ground.start(number)
+        began = time.monotonic()
+        ground.run(number)
+        durations.append(time.monotonic() - began)
+    return min(durations)
 
 
 def _wrong_endings(ended: Ended, sent: signal.Signals) -> list[str]:

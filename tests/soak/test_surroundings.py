@@ -148,6 +148,17 @@ def test_a_full_directory_for_temporary_files(
     assert_converges(bench)
 
 
+def test_a_full_one_hinders_neither_verify_nor_sync(
+    bench: Bench, full_tmpdir: tuple[Sequence[str], str]
+) -> None:
+    prefix, place = full_tmpdir
+    bench.download("--frozen")
+    for command in (("verify", str(bench.archive)), ("sync", "--frozen")):
+        said = bench.uv_archive(*command, prefix=prefix, variables={"TMPDIR": place})
+        assert said.status == 0, said.text
+    bench.imports("alpha", "gamma", "app")
+
+
 def test_a_directory_for_temporary_files_that_is_read_only(
     bench: Bench, tool: Callable[[str], Path]
 ) -> None:

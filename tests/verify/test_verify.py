@@ -141,6 +141,11 @@ def manifest_a_link(archive: Path) -> None:
     (archive / "uv-archive.json").symlink_to("../uv-archive.json")
 
 
+def manifest_a_directory(archive: Path) -> None:
+    (archive / "uv-archive.json").rename(archive.parent / "uv-archive.json")
+    (archive / "uv-archive.json").mkdir()
+
+
 def manifest_cut(archive: Path) -> None:
     os.truncate(archive / "uv-archive.json", 512)
 
@@ -181,6 +186,9 @@ def manifest_of_another(archive: Path) -> None:
         pytest.param(unfinished, [("unfinished", f".partial/{'0' * 64}")], id="unfinished"),
         pytest.param(without_manifest, [("missing", "uv-archive.json")], id="no-manifest"),
         pytest.param(manifest_a_link, [("wrong type", "uv-archive.json")], id="manifest-a-link"),
+        pytest.param(
+            manifest_a_directory, [("wrong type", "uv-archive.json")], id="manifest-a-directory"
+        ),
         pytest.param(manifest_cut, [("changed", "uv-archive.json")], id="manifest-cut"),
     ],
 )

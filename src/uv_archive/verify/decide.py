@@ -14,6 +14,7 @@ from uv_archive.verify.model import Facts, Finding
 from uv_archive.verify.scan import Scan, Seen
 
 _AGAIN = "Copy the archive again, or repair it with `uv-archive download --verify`"
+_HINTS = {"symlink": "Archives have no links. ", "directory": "Move it elsewhere first. "}
 _NO_PART = "It is no part of the archive. Remove it, if nothing else needs it"
 _GO_ON = (
     "A run was stopped, or is at work. Run `uv-archive download` again: it goes on where it stopped"
@@ -269,7 +270,7 @@ def _wrong_type(path: str, seen: Seen, expected: Facts) -> Finding:
         message=f"`{shown(path)}` is a {seen.type}, not a {_plain(expected)}",
         expected=expected,
         found=Facts(type=seen.type, size=_size(seen)),
-        hint=f"Archives have no links. {_AGAIN}" if seen.type == "symlink" else _AGAIN,
+        hint=_HINTS.get(seen.type, "") + _AGAIN,
     )
 
 

@@ -61,7 +61,7 @@ def read_archive(directory: Path, *, expect: Digest | None) -> Reading:
     except ArchiveError as error:
         return _without_manifest(directory, None, _not_plain(directory, error))
     if content is None:
-        return _without_manifest(directory, None, _missing())
+        return _without_manifest(directory, None, _missing(directory))
     digest = hashlib.sha256(content).hexdigest()
     is_expected = expect is not None and expect == Digest("sha256", digest)
     intact = is_expected or is_as_written(content)
@@ -139,12 +139,13 @@ def _expected(manifest: Manifest) -> Expected:
     )
 
 
-def _missing() -> Finding:
+def _missing(directory: Path) -> Finding:
+    goes_on = "Run `uv-archive download` again: it goes on where it stopped"
     return Finding(
         kind="missing",
         path=MANIFEST,
         message=f"`{MANIFEST}` isn't there, so the archive is incomplete",
-        hint="Run `uv-archive download` again: it goes on where it stopped",
+        hint=goes_on if (directory / PARTIAL).is_dir() else _REBUILD,
     )
 
 

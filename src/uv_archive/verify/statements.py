@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import tomli
 
 from uv_archive.archive.checksums import checksums
 from uv_archive.archive.layout import (
@@ -186,7 +187,7 @@ def _about_checksums(
 def _about_pylock(path: ArchivePath, content: bytes, manifest: Manifest) -> Iterator[Finding]:
     """A pylock file's own paths have to lead to files of the archive, with their hashes."""
     try:
-        files = list(_pylock_files(tomllib.loads(content.decode())))
+        files = list(_pylock_files(tomli.loads(content.decode())))
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
         yield _contradiction(path, f"can't be read: {error}")
         return

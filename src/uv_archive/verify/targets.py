@@ -252,6 +252,8 @@ class _UvCheck:
             files=paths,
             digests=digests,
             project_root=self._wanted.owner.root,
+            # Nothing is installed here, and the root's groups count for members where it stays.
+            root_lends=True,
         )
 
 
