@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from benchmarks import plot, report, scenarios
-from benchmarks.contestants import Field, install_peers
+from benchmarks.contestants import ASIDE, Field, install_peers
 from benchmarks.scenarios import Bench, Result
 from benchmarks.server import serving
 
@@ -62,6 +62,7 @@ def main() -> int:
 def _results(options: argparse.Namespace) -> Iterable[Result]:
     work: Path = options.work.absolute()
     (work / "home").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work / ASIDE, ignore_errors=True)
     install_peers(work / "peers")
     with serving(work / "corpora", directory=work / "server") as server:
         field = Field(work=work, peers=work / "peers", server=server, within=server.inside)

@@ -25,7 +25,8 @@ def main() -> None:
     project = find_project(Path(sys.argv[1]))
     lock = lock_of(project)
     request = Request(project=project.name, include=Include(), options=BuildOptions(), targets=())
-    contents = locked_contents(select_all([request], lock, project), place(lock))
+    selected = select_all([request], lock, project, own=request)
+    contents = locked_contents(selected, place(lock))
     planned = plan([content.wanted(None) for content in contents.values()], {})
     seconds = time.perf_counter() - started
     usage = resource.getrusage(resource.RUSAGE_SELF)
