@@ -6,9 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
@@ -82,11 +85,24 @@ def no_index(
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
 
 
-def give_up(reason: str) -> None:
+def give_up(reason: str) -> NoReturn:
     """Fail the test in CI and skip it elsewhere, because the machine lacks something."""
     if IN_CI:
         pytest.fail(f"{reason}, and CI is set")
     pytest.skip(reason)
+
+
+def without_privileges() -> tuple[str, ...]:
+    """Return how to start a program that reads only what its user may read, also for root."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return ()
+    # Root reads everything by these two capabilities.
+    needless = "-dac_override,-dac_read_search"
+    prefix = ("setpriv", f"--bounding-set={needless}", f"--inh-caps={needless}")
+    with suppress(OSError):
+        if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
+            return prefix
+    give_up("this system doesn't let root lose capabilities")
 
 
 @pytest.fixture(scope="session")

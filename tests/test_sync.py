@@ -387,8 +387,20 @@ class TestWorkspace:
             (("--group", "lint"), {"alpha", "beta", "member", "workflow"}),
             (("--group=lint", "--no-install-project"), {"alpha", "beta", "workflow"}),
             (("--only-group", "lint"), {"beta"}),
+            (("--group", "same"), {"alpha", "beta", "member", "workflow"}),
+            (("--group=lint", "--group=same"), {"alpha", "beta", "member", "workflow"}),
+            (("--all-groups", "--no-group", "dev"), {"alpha", "beta", "member", "workflow"}),
+            (("--no-group=dev",), {"alpha", "member", "workflow"}),
         ],
-        ids=["group", "without-the-member", "only-the-group"],
+        ids=[
+            "group",
+            "without-the-member",
+            "only-the-group",
+            "what-is-needed-anyway",
+            "one-edge-of-two-groups",
+            "all-but-one",
+            "none",
+        ],
     )
     def test_a_group_that_the_root_lends_to_a_member_that_depends_on_it(
         self, offline: Offline, flags: tuple[str, ...], expected: set[str]
@@ -399,6 +411,7 @@ class TestWorkspace:
             [dependency-groups]
             dev = ["gamma"]
             lint = ["beta"]
+            same = ["alpha", "beta"]
             [tool.uv.workspace]
             members = ["member"]
             """

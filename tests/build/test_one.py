@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from packaging.utils import NormalizedName
 from packaging.version import Version
 
 from tests.build.sources import make_misdoer
-from tests.conftest import give_up
+from tests.conftest import give_up, without_privileges
 from tests.distributions import make_sdist, make_wheel, sha256
 from tests.git.repositories import Origin
 from uv_archive.build import (
@@ -36,7 +38,7 @@ from uv_archive.build import (
 from uv_archive.build.one import copy_tree
 from uv_archive.build.repository import hide_change
 from uv_archive.digest import Digest
-from uv_archive.errors import DamagedArchiveError, ToolError
+from uv_archive.errors import ToolError
 from uv_archive.target import Interpreter
 from uv_archive.uv import Uv
 
@@ -193,39 +195,46 @@ def test_what_is_no_file_is_no_part_of_a_build(tmp_path: Path, *, pristine: bool
     assert {path.name for path in copied.iterdir()} == {"pyproject.toml", "link"}
 
 
+_COPYING = """\
+import sys
+from pathlib import Path
+from uv_archive.build.one import TreeSource, copy_tree
+from uv_archive.errors import DamagedArchiveError
+
+tree, copy = map(Path, sys.argv[1:])
+try:
+    copy_tree(TreeSource(path=tree), copy)
+except DamagedArchiveError as error:
+    print(error.message)
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
 @pytest.mark.parametrize("unreadable", ["a file", "a directory/"])
-def test_what_cannot_be_read_is_named(tmp_path: Path, unreadable: str, ordinary_user: None) -> None:
+def test_what_cannot_be_read_is_named(tmp_path: Path, unreadable: str) -> None:
     tree = tmp_path / "it"
     path = tree / unreadable
     tree.mkdir()
     path.mkdir() if unreadable.endswith("/") else path.touch()
     path.chmod(0)
+    command = [*without_privileges(), sys.executable, "-c", _COPYING]
     try:
-        with pytest.raises(DamagedArchiveError) as caught:
-            copy_tree(TreeSource(path=tree), tmp_path / "copied")
+        said = subprocess.check_output([*command, tree, tmp_path / "copied"], text=True)
     finally:
         path.chmod(0o700)
-    assert caught.value.message == f"`{path}` can't be copied: Permission denied"
+    assert said == f"`{path}` can't be copied: Permission denied\n"
 
 
-@pytest.fixture
-def ordinary_user(tmp_path: Path) -> Iterator[None]:
-    """Be somebody who may not read everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    inside = [tmp_path, *tmp_path.parents]
-    modes = {path: path.stat().st_mode for path in inside if path.stat().st_uid == 0}
-    for path in modes:
-        path.chmod(0o777 if path == tmp_path else 0o755)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        for path, mode in modes.items():
-            path.chmod(mode)
+def test_a_full_disk_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_source: str, target: str, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    monkeypatch.setattr(shutil, "copyfile", refuse)
+    tmp_path.joinpath("it").mkdir()
+    tmp_path.joinpath("it", "file").touch()
+    with pytest.raises(OSError, match="No space left") as caught:
+        copy_tree(TreeSource(path=tmp_path / "it"), tmp_path / "copied")
+    assert caught.value.errno == errno.ENOSPC
 
 
 _ASKING_GIT = """\
@@ -312,6 +321,31 @@ def test_a_file_that_is_added_is_none_that_git_would_tell_of(
     hide_change(added, tree=origin.tree, environment=os.environ)
 
     assert origin.git("status", "--porcelain") == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("link", [".git", ".git/index", ".git/info", ".git/info/exclude"])
+def test_no_repository_of_somebody_is_changed_through_a_link(
+    tmp_path: Path, link: str, tool: Callable[[str], Path]
+) -> None:
+    tool("git")
+    origin = Origin.create(tmp_path / "trees", tmp_path / "served", "it")
+    origin.write("pyproject.toml", "")
+    origin.commit(tag="v1.0")
+    exclude = origin.tree / ".git" / "info" / "exclude"
+    before = exclude.read_bytes()
+    copied = tmp_path / "copied"
+    shutil.copytree(origin.tree, copied)
+    place = copied / link
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    place.symlink_to(origin.tree / link)
+    for name in ("pyproject.toml", "setup.py"):
+        copied.joinpath(name).write_text("changed")
+
+        hide_change(copied / name, tree=copied, environment=os.environ)
+
+    assert origin.git("ls-files", "-v", "--", "pyproject.toml").startswith("H ")
+    assert exclude.read_bytes() == before
 
 
 def test_requirements_are_there_and_nothing_else(bench: Bench, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from tests.distributions import make_wheel
 from tests.offline_projects import BUILT_BY_UV, FROM_INDEX, Offline
+from uv_archive.digest import Digest
 from uv_archive.errors import ArchiveError, DamagedArchiveError
-from uv_archive.sync import hashing
+from uv_archive.sync import completing, hashing
 from uv_archive.sync.supply import Supplied
 from uv_archive.uv import Completed
 
@@ -108,3 +109,24 @@ def test_the_python_that_was_found_is_named(slow: Slow) -> None:
     again = len(slow.commands)
     assert slow.sync().status == 0, slow.shown[-1].stderr
     assert not any("--python" in command for command in slow.commands[again:])
+
+
+def test_a_directory_keeps_no_file_open(tmp_path: Path) -> None:
+    supplied = Supplied(name="it", path=tmp_path, digest=Digest("sha256", "0" * 64), locked=True)
+    before = os.dup(0)
+    os.close(before)
+    assert not hashing._is_right(supplied)
+    after = os.dup(0)
+    os.close(after)
+    assert after == before
+
+
+def test_a_cache_is_removed_but_for_what_links_lead_to(tmp_path: Path) -> None:
+    cached, kept = tmp_path / "cache" / "wheels" / "one", tmp_path / "kept" / "one"
+    for directory in (cached, kept):
+        directory.mkdir(parents=True)
+    (tmp_path / "cache" / "link").symlink_to(kept.parent)
+    with completing._removing(tmp_path / "cache"):
+        pass
+    assert not cached.exists()
+    assert kept.exists()

@@ -20,7 +20,7 @@ from typing import get_args
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.conftest import give_up
+from tests.conftest import give_up, without_privileges
 from tests.verify.archives import distributions, findings, flip, make, verified
 from uv_archive.archive.checksums import checksums
 from uv_archive.archive.layout import CHECKSUMS, README, ArchivePath
@@ -467,14 +467,7 @@ def test_read_only_media_will_do(archive: Path, read_only: tuple[str, ...]) -> N
 
 def test_somebody_elses_unreadable_file_is_named(archive: Path) -> None:
     (archive / ONE).chmod(0)
-    prefix: tuple[str, ...] = ()
-    if os.geteuid() == 0:
-        # Root reads everything by two capabilities, and without them only what it may read.
-        needless = "-dac_override,-dac_read_search"
-        prefix = ("setpriv", f"--bounding-set={needless}", f"--inh-caps={needless}")
-        if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode != 0:
-            give_up("this system doesn't let root lose capabilities")
-    done = run(archive, "--output-format", "json", prefix=prefix)
+    done = run(archive, "--output-format", "json", prefix=without_privileges())
     assert done.returncode == 1, done.stderr
     found = [(one["kind"], one["path"]) for one in json.loads(done.stdout)["findings"]]
     assert found == [("unreadable", ONE)]

@@ -31,6 +31,8 @@ _HINTS = {
 }
 # What file systems answer that can't make a directory durable on request.
 _NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES})
+#: What a device or a quota refuses, whatever it is that is written there.
+REFUSALS_OF_DEVICES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ import tomli_w
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
-from uv_archive.archive.disk import storage_error
+from uv_archive.archive.disk import REFUSALS_OF_DEVICES, storage_error
 from uv_archive.build.confinement import Confinement
 from uv_archive.build.process import run_to_its_end
 from uv_archive.build.repository import hide_change
@@ -286,6 +287,9 @@ def copy_tree(source: TreeSource, tree: Path) -> None:
         shutil.copytree(source.path, tree, symlinks=True, ignore=ignore)
     except shutil.Error as error:
         path, _, said = error.args[0][0]
+        number = re.match(r"\[Errno (\d+)\] ", str(said))
+        if number and int(number[1]) in REFUSALS_OF_DEVICES:
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(tree)) from error
         # Of an error that says "[Errno 13] Permission denied: ..." all that is left is this text.
         reason = str(said).partition("] ")[2].partition(":")[0] or said
         raise DamagedArchiveError(f"`{path}` can't be copied: {reason}") from error

@@ -29,9 +29,12 @@ def hide_change(path: Path, *, tree: Path, environment: Mapping[str, str]) -> No
     # The index of a linked work tree isn't the copy's.
     if own is None or not own.is_relative_to(tree) or not (own / ".git").is_dir():
         return
+    # What a link leads to isn't the copy's either.
+    if any((own / ".git" / name).is_symlink() for name in ("", "index", "info", "info/exclude")):
+        return
     try:
         _hide(path.relative_to(own).as_posix(), own, find_git(environment).adding(QUIET))
-    except (ToolError, GitError):
+    except (ToolError, GitError, OSError):
         return  # Who can't ask git isn't told of a change, and another version is refused.
 
 

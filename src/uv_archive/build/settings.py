@@ -13,6 +13,7 @@ from pathlib import Path
 import tomli_w
 from packaging.utils import NormalizedName, canonicalize_name
 
+from uv_archive.archive.disk import REFUSALS_OF_DEVICES
 from uv_archive.build_requirements.build_system import LEGACY_BACKEND, LEGACY_REQUIRES
 from uv_archive.errors import DamagedArchiveError
 
@@ -81,6 +82,8 @@ def add_requirements(
         path.unlink(missing_ok=True)
         path.write_bytes(content)
     except (OSError, ValueError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno in REFUSALS_OF_DEVICES:
+            raise
         raise DamagedArchiveError(f"Its `pyproject.toml` can't be used: {error}") from error
     return path
 

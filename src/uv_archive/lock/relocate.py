@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,15 @@ def _dumped(
     return "".join(written).encode()
 
 
+def _united(*edges: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return all edges, each of them once: uv takes no lock that names one twice."""
+    united: list[dict[str, Any]] = []
+    for edge in chain(*edges):
+        if edge not in united:
+            united.append(edge)
+    return united
+
+
 def _constrained(
     manifest: Mapping[str, Any], constraints: Sequence[BuildConstraint]
 ) -> dict[str, Any]:
@@ -192,7 +202,7 @@ class _Relocation:
         if "dependencies" in table:
             table["dependencies"] = self._edges(table["dependencies"], package.dependencies)
         if lent := self._lent.get(package.position):
-            table["dependencies"] = [*table.get("dependencies", ()), *lent]
+            table["dependencies"] = _united(table.get("dependencies", ()), lent)
         for key, edges in (
             ("optional-dependencies", package.optional_dependencies),
             ("dev-dependencies", package.dependency_groups),

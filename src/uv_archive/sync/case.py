@@ -140,9 +140,9 @@ def selection_anywhere(task: Task) -> Selection:
 
 
 def lent_groups(task: Task, selection: Selection) -> Lent | None:
-    """Return what groups the workspace's root lends to a member that depends on it.
+    """Return what groups, maybe none, the workspace's root lends to a member that depends on it.
 
-    Raises `RequestError` where that can't be installed.
+    `None` where it can't lend any. Raises `RequestError` where that can't be installed.
     """
     lock, root = task.lock, task.lock.root
     if root is None or isinstance(task.owner, PylockFile) or root not in selection.packages:
@@ -152,7 +152,7 @@ def lent_groups(task: Task, selection: Selection) -> Lent | None:
     starting = starting_point(lock, start, _include(task))
     groups = starting.groups.get(root.position, ())
     members = [position for position in starting.production if position != root.position]
-    if not groups or root.position in starting.production:
+    if root.position in starting.production or (not groups and len(members) != 1):
         return None
     conflicting = {item.name for items in lock.conflicts for item in items if item.kind == "group"}
     if len(members) != 1 or conflicting & set(groups):

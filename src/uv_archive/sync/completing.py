@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,17 +110,21 @@ def _removing(directory: Path) -> Iterator[None]:
     here. What they leave is removed with all that is private.
     """
     program = shutil.which("rm") if os.name == "posix" else None
-    entries = sorted(str(path.relative_to(directory)) for path in directory.glob("*/*"))
-    shares = [entries[first::_REMOVERS] for first in range(_REMOVERS)] if program else []
-    removals = [
-        subprocess.Popen(  # noqa: S603 - no shell
-            [str(program), "-rf", "--", *share], cwd=directory, stderr=subprocess.DEVNULL
-        )
-        for share in shares
-        if share
-    ]
-    try:
+    entries = _entries_of_entries(directory) if program else []
+    with ExitStack() as removals:
+        for first in range(min(_REMOVERS, len(entries))):
+            share = [str(program), "-rf", "--", *entries[first::_REMOVERS]]
+            removals.enter_context(
+                subprocess.Popen(share, cwd=directory, stderr=subprocess.DEVNULL)  # noqa: S603 - no shell
+            )
         yield
-    finally:
-        for removal in removals:
-            removal.wait()
+
+
+def _entries_of_entries(directory: Path) -> Sequence[str]:
+    """Return what is two levels below *directory*, from there. No link is followed."""
+    found: list[str] = []
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                found += [f"{entry.name}/{name}" for name in os.listdir(entry)]  # noqa: PTH208
+    return found

@@ -51,7 +51,8 @@ def _is_right(supplied: Supplied) -> bool:
 def _has(path: Path, digest: Digest) -> bool:
     # A pipe has nobody who writes into it, and a device may have no end.
     descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)  # Of a directory no file object can be made.
+        return False
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
         return hashlib.file_digest(file, digest.hasher).hexdigest() == digest.hex

@@ -101,7 +101,8 @@ class RelocatedInstaller:
         except UvArchiveError:
             self.task.reading.result()  # What is wrong with the lock or the archive goes first.
             return None
-        ahead.result()
+        finally:
+            ahead.result()
         wheels = self.task.supply.built_wheels
         if any(not wheels(gap.package, target) for gap in selection.gaps):
             return None
@@ -142,8 +143,7 @@ class RelocatedInstaller:
             settings=self.task.settings.options,
         )
         unpack_all(self.task, needed)
-        groups = lent.groups if lent else ()
-        arguments = [*_without_groups(self.task.flags.passed, groups)]
+        arguments = [*_without_groups(self.task.flags.passed, self._borrowed(lent))]
         arguments += [*scratch.arguments(), *build_arguments(self.task, needed)]
         arguments += self._python_of_script(scratch)
         arguments += naming(self.task, case.python)
@@ -154,6 +154,14 @@ class RelocatedInstaller:
             return self._shown(arguments, scratch=scratch, needed=needed)
         finally:
             restore_urls(self.task, needed)
+
+    def _borrowed(self, lent: Lent | None) -> Collection[NormalizedName]:
+        """Return the groups that uv doesn't know of the member that it installs."""
+        root = self.task.lock.root
+        if lent is None or root is None:
+            return ()
+        member = self.task.lock.packages[lent.to]
+        return root.dependency_groups.keys() - member.dependency_groups.keys()
 
     def touched(self, short: Collection[NormalizedName]) -> frozenset[NormalizedName]:
         asked = self._uv(
@@ -306,8 +314,9 @@ def _without_groups(flags: Sequence[str], groups: Collection[NormalizedName]) ->
     rest = iter(flags)
     for flag in rest:
         name, equals, value = flag.partition("=")
-        text = [flag] if equals or name != "--group" else [flag, value := next(rest, "")]
-        if name != "--group" or canonicalize_name(value) not in groups:
+        is_one = name in ("--group", "--no-group")
+        text = [flag] if equals or not is_one else [flag, value := next(rest, "")]
+        if not is_one or canonicalize_name(value) not in groups:
             yield from text
 
 
