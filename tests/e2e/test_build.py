@@ -223,6 +223,62 @@ def test_a_wheel_is_built_again_with_other_settings(bench: Bench, flags: tuple[s
     assert "Nothing to build" in bench.download("--build", *flags).err
 
 
+@pytest.fixture
+def levelled(bench: Bench) -> Bench:
+    """A project whose one dependency has to be built, and tells what it was built with."""
+    backend = '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n'
+    files = {"own.py": LEVELLED, "pyproject.toml": backend}
+    make_sdist(bench.index.at("main"), "levelled", "1.0", files=files)
+    write_levelled(bench, "1")
+    bench.lock()
+    return bench
+
+
+def write_levelled(bench: Bench, level: str) -> None:
+    settings = f'[tool.uv]\npackage = false\nconfig-settings = {{ level = "{level}" }}\n'
+    write_project(bench, '["levelled"]', build="", more=settings)
+
+
+class TestSyncWithSettings:
+    def test_it_takes_what_was_built_with_the_same(self, levelled: Bench) -> None:
+        levelled.download("--build", "--no-sdists")
+
+        levelled.sync()
+
+        assert level_of(levelled) == "1"
+
+    def test_it_builds_anew_with_others(self, levelled: Bench) -> None:
+        levelled.download("--build")
+        write_levelled(levelled, "2")
+
+        levelled.sync()
+
+        assert level_of(levelled) == "2"
+
+    def test_it_builds_anew_in_an_environment_when_told_to(self, levelled: Bench) -> None:
+        levelled.download("--build")
+        levelled.sync()
+
+        levelled.sync("-C", "level=2", "--reinstall-package", "levelled")
+
+        assert level_of(levelled) == str(["2", "1"])
+
+    def test_it_says_so_where_it_cannot(self, levelled: Bench) -> None:
+        levelled.download("--build", "--no-sdists")
+
+        said = levelled.uv_archive("sync", "-C", "level=2", offline=True)
+
+        assert said.status == 2
+        assert "has of `levelled==1.0` were built with other settings" in said.err
+        assert "lacks 1 of the files" in said.err
+        assert not levelled.venv.exists()
+
+
+def level_of(bench: Bench) -> str:
+    (path,) = bench.venv.glob("lib/*/site-packages/level")
+    return path.read_text()
+
+
 class TestWheelsOnly:
     def test_a_directory_of_wheels_alone_is_left(self, bench: Bench) -> None:
         write_project(bench, '["alpha[fast]==1.0"]', build="")

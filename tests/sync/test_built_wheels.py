@@ -9,11 +9,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.distributions import make_sdist, make_wheel, sha256
 from tests.offline_projects import BUILT_BY_UV, FROM_INDEX, INDEX, Offline
+from uv_archive.archive.build_settings import settings_digest
 from uv_archive.archive.manifest import BuiltFrom
-from uv_archive.errors import ArchiveError
+from uv_archive.errors import ArchiveError, RequestError
 
 
 @pytest.fixture
@@ -178,3 +180,85 @@ def test_a_locked_wheel_goes_before_a_built_one(offline: Offline) -> None:
     assert (result.unlocked, result.short) == (0, ())
     (installed,) = (offline.root / ".venv").glob("lib/*/site-packages/alpha.py")
     assert installed.read_text() == "built = 'by its author'\n"
+
+
+NONE: dict[str, object] = {}
+ONE: dict[str, object] = {"extra-build-variables": {"alpha": {"AAA": "1"}}}
+TWO = '[tool.uv]\nextra-build-variables = { alpha = { AAA = "2" } }\n'
+
+
+def archived_with(
+    offline: Offline, before: dict[str, object], now: str, *, leave_out: tuple[str, ...] = ()
+) -> None:
+    """Make an archive whose wheel was built with settings *before* those that are *now*."""
+    sdist = make_sdist(offline.served, "alpha", "1.0")
+    project(offline, now)
+    why = BuiltFrom(
+        sha256=digest(sdist), settings=settings_digest(before, canonicalize_name("alpha"))
+    )
+    offline.archived(offline.lock(), built={built(offline): why}, leave_out=leave_out)
+
+
+def is_built_beforehand(offline: Offline) -> bool:
+    (site,) = (offline.root / ".venv").glob("lib/*/site-packages")
+    return (site / "alpha.py").is_file()  # By the sdist it is a package.
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "flags"),
+    [
+        (ONE, TWO, ()),
+        (ONE, "", ()),
+        (NONE, TWO, ()),
+        (NONE, "", ("-C", "level=1")),
+        (NONE, "", ("--config-settings-package", "Alpha:level=1")),
+    ],
+    ids=["others", "none-now", "none-before", "flag", "flag-of-package"],
+)
+def test_with_other_settings_is_left_alone(
+    offline: Offline, before: dict[str, object], now: str, flags: tuple[str, ...]
+) -> None:
+    archived_with(offline, before, now)
+    result = offline.sync(*flags)
+    assert result.status == 0, offline.shown[-1].stderr
+    assert result.unlocked == 0
+    assert not is_built_beforehand(offline)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "flags"),
+    [
+        (ONE, '[tool.uv]\nextra-build-variables = { Alpha = { AAA = "1" } }\n', ()),
+        (NONE, '[tool.uv]\nextra-build-variables = { beta = { AAA = "1" } }\n', ()),
+        (NONE, "", ("--config-settings-package", "beta:level=1")),
+    ],
+    ids=["otherwise-spelled", "of-another", "flag-of-another"],
+)
+def test_with_the_same_settings_is_taken(
+    offline: Offline, before: dict[str, object], now: str, flags: tuple[str, ...]
+) -> None:
+    archived_with(offline, before, now)
+    result = offline.sync(*flags)
+    assert result.status == 0, offline.shown[-1].stderr
+    assert result.unlocked == 1
+    assert is_built_beforehand(offline)
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "flags", "lacking"),
+    [
+        (("alpha-1.0.tar.gz",), (), "lacks 1 of the files"),
+        ((), ("--no-build-package", "alpha"), "no file of `alpha==1.0"),
+    ],
+    ids=["no-sdist", "no-build"],
+)
+def test_with_other_settings_and_nothing_to_build_it_from_is_explained(
+    offline: Offline, leave_out: tuple[str, ...], flags: tuple[str, ...], lacking: str
+) -> None:
+    archived_with(offline, ONE, TWO, leave_out=leave_out)
+    with pytest.raises(RequestError) as caught:
+        offline.sync(*flags)
+    said = str(caught.value)
+    assert "has of `alpha==1.0` were built with other settings" in said
+    assert lacking in said
+    assert not (offline.root / ".venv").exists()

@@ -13,6 +13,7 @@ from pathlib import Path
 import tomli_w
 from packaging.utils import NormalizedName, canonicalize_name
 
+from uv_archive.archive.build_settings import merged, own_table, table_of
 from uv_archive.archive.disk import REFUSALS_OF_DEVICES
 from uv_archive.build_requirements.build_system import LEGACY_BACKEND, LEGACY_REQUIRES
 from uv_archive.errors import DamagedArchiveError
@@ -30,31 +31,14 @@ _AS_THEY_ARE = ("preview", "preview-features")
 def for_package(settings: Mapping[str, object], name: NormalizedName) -> Mapping[str, object]:
     """Return the settings to build *name* with, under uv's names."""
     kept = {key: settings[key] for key in _AS_THEY_ARE if key in settings}
-    own = _of(settings, "config-settings-package", name)
-    config = _merged(own, _table(settings.get("config-settings")))
+    own = own_table(settings, "config-settings-package", name)
+    config = merged(own, table_of(settings.get("config-settings")))
     return {**kept, "config-settings": config} if config else kept
-
-
-def with_given(
-    settings: Mapping[str, object], given: Mapping[str, Mapping[str, object]]
-) -> Mapping[str, object]:
-    """Return *settings* with what uv was *given* on its command line for backends."""
-    joined = dict(settings)
-    if config := given.get("config-settings"):
-        joined["config-settings"] = _merged(config, _table(settings.get("config-settings")))
-    tables = {
-        canonicalize_name(package): _table(table)
-        for package, table in _table(settings.get("config-settings-package")).items()
-    }
-    for package, table in given.get("config-settings-package", {}).items():
-        name = canonicalize_name(package)
-        tables[name] = _merged(_table(table), tables.get(name, {}))
-    return {**joined, "config-settings-package": tables} if tables else joined
 
 
 def variables_for(settings: Mapping[str, object], name: NormalizedName) -> Mapping[str, str]:
     """Return the environment variables that the build of *name* gets."""
-    own = _of(settings, "extra-build-variables", name)
+    own = own_table(settings, "extra-build-variables", name)
     return {key: value for key, value in own.items() if isinstance(value, str)}
 
 
@@ -89,7 +73,7 @@ def add_requirements(
 
 
 def _extra_requirements(settings: Mapping[str, object], name: NormalizedName) -> Iterator[str]:
-    tables = _table(settings.get("extra-build-dependencies"))
+    tables = table_of(settings.get("extra-build-dependencies"))
     for key, entries in tables.items():
         if canonicalize_name(key) != name or not isinstance(entries, Sequence):
             continue
@@ -97,26 +81,3 @@ def _extra_requirements(settings: Mapping[str, object], name: NormalizedName) ->
             requirement = entry.get("requirement") if isinstance(entry, Mapping) else entry
             if isinstance(requirement, str):
                 yield requirement
-
-
-def _of(settings: Mapping[str, object], key: str, name: NormalizedName) -> Mapping[str, object]:
-    for package, table in _table(settings.get(key)).items():
-        if canonicalize_name(package) == name:
-            return _table(table)
-    return {}
-
-
-def _merged(first: Mapping[str, object], further: Mapping[str, object]) -> Mapping[str, object]:
-    """Merge settings of a backend as uv does: values of one key add up."""
-    merged = dict(first)
-    for key, value in further.items():
-        merged[key] = [*_listed(merged[key]), *_listed(value)] if key in merged else value
-    return merged
-
-
-def _listed(value: object) -> list[object]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _table(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}

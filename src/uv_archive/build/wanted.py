@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from packaging.utils import NormalizedName
 from packaging.version import Version
 
+from uv_archive.archive.build_settings import settings_digest
 from uv_archive.archive.built import BuiltWheel, built_wheels, source_key
 from uv_archive.archive.layout import ArchivePath, place
 from uv_archive.archive.manifest import BuiltFrom, Locked, Manifest
@@ -19,7 +20,6 @@ from uv_archive.archive.recorded_builds import (
     recorded_builds,
 )
 from uv_archive.build.one import TreeSource
-from uv_archive.build_requirements import settings_digest
 from uv_archive.fetch.bundles import key_of, place_bundles
 from uv_archive.lock import model
 from uv_archive.lock.model import Distribution, GitSource, Lock, Package, UrlSource

@@ -7,7 +7,6 @@ adds, `answers` has uv find the files, and `gather` does all that for the builds
 
 from uv_archive.build_requirements.answers import Answered, Everywhere, Question
 from uv_archive.build_requirements.backends import Additions, Unknown, Wanted, known_additions
-from uv_archive.build_requirements.build_settings import settings_digest
 from uv_archive.build_requirements.build_system import BuildSystem, read_build_system
 from uv_archive.build_requirements.gather import Obtain, gather
 from uv_archive.build_requirements.model import (
@@ -49,5 +48,4 @@ __all__ = [
     "is_recorded",
     "known_additions",
     "read_build_system",
-    "settings_digest",
 ]

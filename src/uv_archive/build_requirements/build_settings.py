@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -118,28 +116,6 @@ def config_settings_of(
         if canonicalize_name(package) == name:
             found.update(_config(table))
     return dict(sorted(found.items()))
-
-
-def settings_digest(settings: Mapping[str, object], name: NormalizedName) -> str | None:
-    """Return what tells two builds of *name* apart that *settings* of uv have done otherwise.
-
-    It is a sha256, and missing where they say nothing. What they add to the requirements isn't
-    counted: a build's files show it.
-    """
-    said = [
-        settings.get("config-settings"),
-        *(
-            {k: v for k, v in _table_of(settings.get(key)).items() if canonicalize_name(k) == name}
-            for key in ("config-settings-package", "extra-build-variables")
-        ),
-    ]
-    if not any(said):
-        return None
-    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _table_of(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _config(table: object) -> Iterator[tuple[str, str | tuple[str, ...]]]:

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from uv_archive.archive.build_settings import settings_digest
 from uv_archive.archive.built import BuiltWheel, built_wheels, with_built_wheels
 from uv_archive.archive.exports import Pylock
 from uv_archive.archive.layout import ArchivePath
 from uv_archive.archive.manifest import Entry, Manifest
-from uv_archive.build_requirements import settings_digest
 from uv_archive.lock.model import Distribution, GitSource, Lock, Package, TreeSource, UrlSource
 from uv_archive.plan import Present
 from uv_archive.request import Request

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +11,7 @@ from typing import Literal
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
+from uv_archive.archive.build_settings import OF_EACH, public_settings
 from uv_archive.archive.layout import ArchivePath, parse_path
 from uv_archive.archive.manifest import JSON, JSONObject, Manifest
 from uv_archive.build_requirements import (
@@ -49,11 +48,6 @@ from uv_archive.target import Target
 from uv_archive.url import Url
 from uv_archive.uv import Uv
 
-# Settings of uv that say how a package is built, and which of them are tables by package.
-_OF_ALL = ("config-settings",)
-_OF_EACH = ("config-settings-package", "extra-build-dependencies", "extra-build-variables")
-_SECRET = re.compile(r"TOKEN|PASSW|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|AUTH", re.IGNORECASE)
-_USER_IN_URL = re.compile(r"://[^/\s]*@")
 _FOUND: Mapping[str, Literal["static", "table", "hook", "setting"]] = {
     "static": "static",
     "table": "table",
@@ -353,34 +347,8 @@ def build_settings(settings: Mapping[str, object], labels: Collection[str]) -> J
     recorded: dict[str, JSON] = {}
     for key, value in public_settings(settings).items() if names else ():
         own = value
-        if key in _OF_EACH and isinstance(value, Mapping):
+        if key in OF_EACH and isinstance(value, Mapping):
             own = {name: each for name, each in value.items() if canonicalize_name(name) in names}
         if own:
             recorded[key] = own
     return {"settings": recorded} if recorded else {}
-
-
-def public_settings(settings: Mapping[str, object]) -> JSONObject:
-    """Return what *settings* say of builds, of all packages and without what may be a secret."""
-    public: dict[str, JSON] = {key: _public(settings[key]) for key in _OF_ALL if settings.get(key)}
-    for key in _OF_EACH:
-        tables = settings.get(key)
-        if isinstance(tables, Mapping) and tables:
-            public[key] = {str(package): _public(table) for package, table in tables.items()}
-    return public
-
-
-def _public(value: object) -> JSON:
-    match value:
-        case bool() | int() | str():
-            return value
-        case Mapping():
-            return {
-                str(key): _public(item)
-                for key, item in value.items()
-                if not _SECRET.search(str(key)) and not _USER_IN_URL.search(json.dumps(str(item)))
-            }
-        case list() | tuple():
-            return [_public(item) for item in value]
-        case _:
-            return str(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from uv_archive.archive.build_settings import public_settings
 from uv_archive.archive.disk import temporary_directory
 from uv_archive.archive.exports import Pylock
 from uv_archive.archive.layout import (
@@ -29,7 +30,7 @@ from uv_archive.build_requirements import Reporter as BuildReporter
 from uv_archive.download.asked import Asked
 from uv_archive.download.beforehand import Beforehand
 from uv_archive.download.bring import Bringer
-from uv_archive.download.builds import Builds, public_settings, recorded_answers
+from uv_archive.download.builds import Builds, recorded_answers
 from uv_archive.download.contents import (
     Content,
     locked_contents,

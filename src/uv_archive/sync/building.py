@@ -13,15 +13,13 @@ from uv_archive.build.confinement import find_confinement
 from uv_archive.build.logs import log_directory
 from uv_archive.build.many import FailedBuild, Workshop
 from uv_archive.build.one import DEFAULT_TIMEOUT, Built
-from uv_archive.build.settings import with_given
 from uv_archive.build.wanted import Wanted, subdirectory_of
 from uv_archive.digest import Digest
 from uv_archive.errors import BuildError
 from uv_archive.fetch.bundles import key_of, place_bundles
 from uv_archive.fetch.git import find_git
 from uv_archive.lock.model import GitSource, Package
-from uv_archive.sync.case import Case
-from uv_archive.sync.flags import settings_given
+from uv_archive.sync.case import Case, settings_for_builds
 from uv_archive.sync.pinning import Pins, PlannedBuild
 from uv_archive.sync.supply import Supplied
 from uv_archive.sync.task import Task
@@ -69,7 +67,7 @@ class _Building:
             ),
             uv=task.uv,
             environment=variables,
-            settings=with_given(task.settings.options, settings_given(task.request.arguments)),
+            settings=settings_for_builds(task),
             confinement=find_confinement(variables, private=probe),
             scratch=self._directory,
             logs=log_directory(variables),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.utils import NormalizedName, canonicalize_name
 
+from uv_archive.archive.build_settings import public_settings, settings_digest, with_given
 from uv_archive.errors import RequestError, ToolError, UvArchiveError
 from uv_archive.lock.model import Distribution, Package, PathSource, TreeSource
 from uv_archive.lock.relocate import Lent
@@ -24,7 +25,7 @@ from uv_archive.selection import (
 )
 from uv_archive.selection.starting import starting_point
 from uv_archive.sync.calls import variables_of
-from uv_archive.sync.flags import with_environment
+from uv_archive.sync.flags import settings_given, with_environment
 from uv_archive.sync.supply import Supplied
 from uv_archive.sync.task import Task, interpreter_of
 from uv_archive.sync.whole import Expected
@@ -201,10 +202,31 @@ def _is_virtual(package: Package) -> bool:
 
 
 def wheels_built(task: Task, target: Target, package: Package) -> Sequence[Supplied]:
-    """Return the wheels of *package* that were built beforehand, and that may be installed."""
+    """Return the wheels of *package* that were built beforehand, and that may be installed.
+
+    What builds are told now is what these were told.
+    """
+    return [supplied for supplied, is_alike in _built(task, target, package) if is_alike]
+
+
+def was_built_otherwise(task: Task, target: Target, package: Package) -> bool:
+    """Whether *package* has wheels that would do, had they been built with these settings."""
+    return any(not is_alike for _, is_alike in _built(task, target, package))
+
+
+def _built(task: Task, target: Target, package: Package) -> Sequence[tuple[Supplied, bool]]:
     if build_options(task).forbids_wheel(package.name) or isinstance(package.source, TreeSource):
         return ()
-    return task.supply.built_wheels(package, target)
+    wheels = task.supply.built_wheels(package, target)
+    if not wheels:
+        return ()
+    digest = settings_digest(public_settings(settings_for_builds(task)), package.name)
+    return [(supplied, wheel.why.settings == digest) for wheel, supplied in wheels]
+
+
+def settings_for_builds(task: Task) -> Mapping[str, object]:
+    """Return uv's settings, and what flags tell build backends besides."""
+    return with_given(task.settings.options, settings_given(task.request.arguments))
 
 
 def file_of(task: Task, distribution: Distribution, package: Package) -> Supplied | None:

@@ -57,6 +57,7 @@ def _refused(*names: str, why: str, value: bool = False) -> Flag:
 _LOCK_DECIDES = "the lock decides the versions; change it with `uv lock` where there is a network"
 _ARCHIVE_ONLY = "distributions come from the archive and from nowhere else"
 _OWN_CACHE = "a sync has a cache of its own, which is empty at first and removed afterwards"
+_OTHERWISE = "wheels that were built beforehand with other settings aren't taken"
 _OWN_SETTINGS = "uv is given the project's settings, without those that name other sources"
 _OFFLINE = "a sync uses no network"
 
@@ -102,8 +103,8 @@ FLAGS: tuple[Flag, ...] = (
     _passed("--no-compile-bytecode", "--no-compile"),
     _passed("--no-installer-metadata"),
     # How it is built.
-    _passed("--config-setting", "--config-settings", "-C", value=True),
-    _passed("--config-settings-package", value=True),
+    _passed("--config-setting", "--config-settings", "-C", value=True, why=_OTHERWISE),
+    _passed("--config-settings-package", value=True, why=_OTHERWISE),
     _passed("--build-isolation"),
     _passed("--no-build-isolation"),
     _passed("--no-build-isolation-package", value=True),

@@ -18,7 +18,7 @@ from uv_archive.owner import documents_of
 from uv_archive.pylock import PylockFile
 from uv_archive.request import Request
 from uv_archive.selection import Selected, Selection
-from uv_archive.sync.case import Case, file_of, wheels_built
+from uv_archive.sync.case import Case, file_of, was_built_otherwise, wheels_built
 from uv_archive.sync.installed import installed
 from uv_archive.sync.pinning import Pins, pin
 from uv_archive.sync.supply import Supplied, absent, listed
@@ -222,11 +222,35 @@ def _causes(
     if lacking:
         yield CoverageError(f"The lock has no file of {listed(lacking)}")
     missing = needed.missing
+    if lacking or missing:
+        yield from _built_otherwise(task, case, install, needed)
     if missing:
         yield ArchiveError(
             f"`{task.archive}` lacks {len(missing)} of the files that this sync needs "
             f"for {case.target.label}: {listed(missing)}{_made_for(task)}",
             hint=f"Where there is a network, run `{shlex.join(_download(task, case))}`",
+        )
+
+
+def _built_otherwise(
+    task: Task, case: Case, install: frozenset[NormalizedName], needed: Needed
+) -> Iterator[UvArchiveError]:
+    """Say of which packages there are wheels that aren't taken: something else isn't there."""
+    selection = case.selection
+    unserved = (*(b.package for b in selection.builds), *(g.package for g in selection.gaps))
+    names = [
+        str(package)
+        for package in unserved
+        if package.name in install and package.position not in needed.wheels
+        if was_built_otherwise(task, case.target, package)
+    ]
+    if names:
+        yield ArchiveError(
+            f"The wheels that `{task.archive}` has of {listed(names)} were built with other "
+            "settings than those of this sync, so they have to be built anew",
+            hint="Compare `config-settings`, `config-settings-package` and "
+            "`extra-build-variables` in uv's settings, and `-C`: it speaks to every build, and "
+            "`--config-settings-package` to one",
         )
 
 

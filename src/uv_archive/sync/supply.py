@@ -90,11 +90,13 @@ class Supply:
         """Return a file that the manifest has, such as one that something is built with."""
         return _supplied(self.directory, path, self.manifest.files[path], self.digests.get(path))
 
-    def built_wheels(self, package: Package, target: Target) -> Sequence[Supplied]:
+    def built_wheels(
+        self, package: Package, target: Target
+    ) -> Sequence[tuple[BuiltWheel, Supplied]]:
         """Return the wheels that were built from what *package* is, and that *target* can use."""
         key = self._source_key(package) if self.built else None
         return [
-            supplied
+            (wheel, supplied)
             for wheel, supplied in (self.built.get(key, ()) if key else ())
             if wheel.filename.name == package.name and wheel.serves(target)
         ]
