@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -30,7 +31,6 @@ requires-python = ">=3.11"
 dependencies = {dependencies}
 [tool.uv]
 package = false
-no-binary-package = {names}
 """
 
 
@@ -39,11 +39,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         root = Path(directory)
         names = [text.partition("=")[0] for text in FROM_SOURCE]
-        text = _PROJECT.format(dependencies=json.dumps(FROM_SOURCE), names=json.dumps(names))
+        text = _PROJECT.format(dependencies=json.dumps(FROM_SOURCE))
         (root / "pyproject.toml").write_text(text)
         _run(root, "uv", "lock", "--python", sys.executable)
         exported = ("uv", "export", "--frozen", "--no-header", "--output-file", "requirements.txt")
         _run(root, *exported)
+        _forget_wheels(root / "uv.lock", names)
         ways = {
             "`uv-archive download --build --no-sdists`": (
                 *(sys.executable, "-m", "uv_archive", "download", "--build", "--no-sdists"),
@@ -65,6 +66,17 @@ def main() -> None:
         print("|---|---|---|---|---|---|")
         for way, times in taken.items():
             print(f"| {way} | {_spread(times)} | {_described(left[way])} |")
+
+
+def _forget_wheels(lock: Path, names: Sequence[str]) -> None:
+    """Leave only the sdists of *names* in a lock: a setting against wheels forbids built ones."""
+    first, *packages = lock.read_text().split("[[package]]\n")
+    for position, text in enumerate(packages):
+        if json.loads(text.partition("name = ")[2].partition("\n")[0]) in names:
+            packages[position] = re.sub(
+                r"^wheels = \[.*?^\]\n", "", text, flags=re.MULTILINE | re.DOTALL
+            )
+    lock.write_text("[[package]]\n".join([first, *packages]))
 
 
 def _run(root: Path, *command: str) -> float:

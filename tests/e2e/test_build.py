@@ -280,6 +280,24 @@ def level_of(bench: Bench) -> str:
 
 
 class TestWheelsOnly:
+    @pytest.mark.parametrize("beforehand", [False, True], ids=["at-once", "later"])
+    def test_what_may_not_be_a_wheel_keeps_its_sdist(self, bench: Bench, beforehand: bool) -> None:
+        write_project(bench, '["gamma"]', build="")
+        bench.lock()
+        if beforehand:
+            bench.download("--build", "--no-sdists")
+        settings = '[tool.uv]\npackage = false\nno-binary-package = ["gamma"]\n'
+        write_project(bench, '["gamma"]', build="", more=settings)
+        bench.lock()
+
+        bench.download("--build", "--no-sdists")
+
+        assert "gamma-1.0.tar.gz" in bench.distributions()
+        said = bench.uv_archive("verify", bench.archive, "--project", bench.root)
+        assert said.status == 0, said.text
+        bench.sync()
+        bench.imports("gamma")
+
     def test_a_directory_of_wheels_alone_is_left(self, bench: Bench) -> None:
         write_project(bench, '["alpha[fast]==1.0"]', build="")
         bench.lock()

@@ -15,7 +15,7 @@ from uv_archive.archive.manifest import Entry, Manifest
 from uv_archive.lock.model import Distribution, GitSource, Lock, Package, TreeSource, UrlSource
 from uv_archive.plan import Present
 from uv_archive.request import Request
-from uv_archive.selection import Build, Selection
+from uv_archive.selection import Build, BuildOptions, Selection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +37,13 @@ class Beforehand:
         intact = tuple(wheel for wheel in wheels if _is_intact(wheel, directory))
         return cls(wheels=intact, settings=settings)
 
-    def serve(self, build: Build) -> bool:
-        """Whether each of the targets that would have to build it has a wheel instead."""
+    def serve(self, build: Build, options: BuildOptions) -> bool:
+        """Whether each of the targets that would have to build it has a wheel instead.
+
+        Where *options* forbid a wheel, none is installed.
+        """
+        if options.forbids_wheel(build.package.name):
+            return False
         digest = settings_digest(self.settings, build.package.name)
         own = [
             wheel
@@ -54,7 +59,7 @@ class Beforehand:
         served = {
             build.package.position
             for build in selection.builds
-            if request.targets and self.serve(build)
+            if request.targets and self.serve(build, request.options)
         }
         return replace(
             selection,
