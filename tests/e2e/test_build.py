@@ -280,6 +280,21 @@ def level_of(bench: Bench) -> str:
 
 
 class TestWheelsOnly:
+    def test_a_wheel_stands_for_its_source_in_verify(self, levelled: Bench) -> None:
+        levelled.download("--build", "--no-sdists")
+        verify = ("verify", levelled.archive, "--project", levelled.root)
+        here = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+        for flags in ((), ("-p", here)):
+            said = levelled.uv_archive(*verify, *flags)
+            assert said.status == 0, said.text
+
+        write_levelled(levelled, "2")
+        for flags in ((), ("-p", here)):
+            said = levelled.uv_archive(*verify, *flags)
+            assert said.status == 1
+            assert "levelled-1.0.tar.gz" in said.text
+
     @pytest.mark.parametrize("beforehand", [False, True], ids=["at-once", "later"])
     def test_what_may_not_be_a_wheel_keeps_its_sdist(self, bench: Bench, beforehand: bool) -> None:
         write_project(bench, '["gamma"]', build="")

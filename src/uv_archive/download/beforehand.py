@@ -38,20 +38,26 @@ class Beforehand:
         return cls(wheels=intact, settings=settings)
 
     def serve(self, build: Build, options: BuildOptions) -> bool:
-        """Whether each of the targets that would have to build it has a wheel instead.
+        """Whether each of the targets that would have to build it has a wheel instead."""
+        own = self.of_source(build.package, build.distribution, options)
+        return bool(build.targets) and all(
+            any(wheel.serves(target) for wheel in own) for target in build.targets
+        )
+
+    def of_source(
+        self, package: Package, sdist: Distribution | None, options: BuildOptions
+    ) -> tuple[BuiltWheel, ...]:
+        """Return the wheels that would be built of a package anew, with the same settings.
 
         Where *options* forbid a wheel, none is installed.
         """
-        if options.forbids_wheel(build.package.name):
-            return False
-        digest = settings_digest(self.settings, build.package.name)
-        own = [
+        if options.forbids_wheel(package.name):
+            return ()
+        digest = settings_digest(self.settings, package.name)
+        return tuple(
             wheel
             for wheel in self.wheels
-            if _is_of(wheel, build.package, build.distribution) and wheel.why.settings == digest
-        ]
-        return bool(build.targets) and all(
-            any(wheel.serves(target) for wheel in own) for target in build.targets
+            if _is_of(wheel, package, sdist) and wheel.why.settings == digest
         )
 
     def without_served(self, request: Request, selection: Selection) -> Selection:

@@ -5,36 +5,51 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from uv_archive.archive.build_settings import public_settings
+from uv_archive.archive.built import built_wheels
 from uv_archive.archive.layout import ArchivePath, large_files_path, place
 from uv_archive.archive.manifest import Manifest
+from uv_archive.download.beforehand import Beforehand
 from uv_archive.errors import ArchiveError, UvArchiveError
 from uv_archive.fetch.bundles import key_of, place_bundles
 from uv_archive.lock.model import Distribution, GitSource, Lock, Package
 from uv_archive.owner import Owner, default_groups_of
 from uv_archive.request import Request
 from uv_archive.selection import Selection
+from uv_archive.settings import Settings
 from uv_archive.verify.model import Finding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Places:
-    """Where the files of a lock lie in an archive, and which of them are there."""
+    """Where the files of a lock lie in an archive, and which of them are there.
+
+    *beforehand* are the wheels there that were built, which may stand for what they are of.
+    """
 
     lock: Lock
     manifest: Manifest
     distributions: Mapping[Distribution, ArchivePath]
+    beforehand: Beforehand
     is_right: Callable[[str], bool]
 
     @classmethod
     def of(
-        cls, lock: Lock, manifest: Manifest, *, is_right: Callable[[str], bool] | None = None
+        cls,
+        lock: Lock,
+        manifest: Manifest,
+        *,
+        settings: Settings,
+        is_right: Callable[[str], bool] | None = None,
     ) -> Places:
         """Take for there what is recorded, and for which *is_right*. Raises `LockError`."""
         right = is_right or (lambda _: True)
+        wheels = tuple(wheel for wheel in built_wheels(manifest.files) if right(wheel.path))
         return cls(
             lock=lock,
             manifest=manifest,
             distributions=place(lock),
+            beforehand=Beforehand(wheels=wheels, settings=public_settings(settings.options)),
             is_right=lambda path: path in manifest.files and right(path),
         )
 
@@ -66,9 +81,11 @@ class Places:
         }
 
 
-def lacking_for_requests(manifest: Manifest, *, lock: Lock, owner: Owner) -> Iterator[Finding]:
+def lacking_for_requests(
+    manifest: Manifest, *, lock: Lock, owner: Owner, settings: Settings
+) -> Iterator[Finding]:
     """Yield what recorded requests need of *lock* and the manifest doesn't record."""
-    places = Places.of(lock, manifest)
+    places = Places.of(lock, manifest, settings=settings)
     told: set[str] = set()
     for record in manifest.requests:
         try:
@@ -85,9 +102,8 @@ def lacking_for_requests(manifest: Manifest, *, lock: Lock, owner: Owner) -> Ite
                 hint=error.hint,
             )
             continue
-        for finding in findings_of(
-            selection, places, target=str(request), gaps=bool(request.targets)
-        ):
+        ((_, needed),) = places.beforehand.sources([(request, selection)])
+        for finding in findings_of(needed, places, target=str(request), gaps=bool(request.targets)):
             about = finding.path or finding.message
             if about not in told:
                 told.add(about)

@@ -12,7 +12,8 @@ from uv_archive.archive.manifest import LARGEST, Manifest
 from uv_archive.download import DEFAULT_DIRECTORY, Asked
 from uv_archive.download.asked import find_owner
 from uv_archive.lock.model import Lock
-from uv_archive.owner import Owner, lock_of
+from uv_archive.owner import Owner, lock_of, settings_of
+from uv_archive.settings import Settings
 from uv_archive.sync.supply import open_supply
 from uv_archive.uv import find_uv
 from uv_archive.verify.coverage import Places, lacking_for_requests
@@ -38,13 +39,20 @@ class OwnLock:
     asked: Asked
     owner: Owner
     lock: Lock
+    settings: Settings
 
     @classmethod
     def of(cls, request: VerifyRequest) -> OwnLock:
         """Find what a request is about. Raises `RequestError` and its subclasses."""
         asked = request.asked or Asked(start=Path())
         owner = find_owner(asked)
-        return cls(request=request, asked=asked, owner=owner, lock=lock_of(owner))
+        return cls(
+            request=request,
+            asked=asked,
+            owner=owner,
+            lock=lock_of(owner),
+            settings=settings_of(owner, request.environment),
+        )
 
     @property
     def default_directory(self) -> Path:
@@ -62,7 +70,7 @@ class OwnLock:
             return report
         findings = tuple(self._against(report.directory, manifest, examined))
         report = replace(report, findings=report.findings + findings)
-        places = Places.of(self.lock, manifest, is_right=examined.is_right)
+        places = Places.of(self.lock, manifest, settings=self.settings, is_right=examined.is_right)
         return self._tried(report, places, reporter)
 
     def _against(
@@ -87,7 +95,9 @@ class OwnLock:
         )
         if manifest.lock.sha256 == self.lock.sha256 and examined.is_right(manifest.lock.path):
             yield from self._about_copy(directory, manifest)
-        yield from lacking_for_requests(manifest, lock=self.lock, owner=self.owner)
+        yield from lacking_for_requests(
+            manifest, lock=self.lock, owner=self.owner, settings=self.settings
+        )
 
     def _about_copy(self, directory: Path, manifest: Manifest) -> Iterator[Finding]:
         """The copy has to be the lock itself, less its secrets."""

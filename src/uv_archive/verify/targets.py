@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from uv_archive.archive.built import BuiltWheel
 from uv_archive.archive.layout import ArchivePath
 from uv_archive.digest import Digest
 from uv_archive.download import Asked
 from uv_archive.download.asked import request_of
 from uv_archive.errors import TargetError
-from uv_archive.lock.model import GitSource, Lock
+from uv_archive.lock.model import GitSource, Lock, Package, RegistrySource
 from uv_archive.lock.relocate import FileKey, relocate
 from uv_archive.owner import Owner, default_groups_of, settings_of
 from uv_archive.pylock import PylockFile
@@ -119,7 +120,8 @@ def check_targets(
     with tempfile.TemporaryDirectory(prefix="uv-archive-") as scratch:
         checker = _UvCheck(wanted, places, directory=directory, scratch=Path(scratch))
         for target in wanted.request.targets:
-            selection = wanted.selection(replace(wanted.request, targets=(target,)))
+            part = replace(wanted.request, targets=(target,))
+            selection = places.beforehand.without_served(part, wanted.selection(part))
             reporter.asking(target.label)
             answer = checker.answer(target)
             flags = ("-p", str(target.python), "--python-platform", target.platform.name)
@@ -247,14 +249,30 @@ class _UvCheck:
                     paths[key] = self._directory / path
                     entry = self._places.manifest.files[ArchivePath(path)]
                     digests[key] = Digest("sha256", entry.sha256)
+        replaced: dict[int, tuple[Path, Digest]] = {}
+        for package, wheel in self._built():
+            there, digest = self._directory / wheel.path, Digest("sha256", wheel.entry.sha256)
+            if isinstance(package.source, RegistrySource):
+                key = (package.position, str(wheel.filename))
+                paths[key], digests[key] = there, digest
+            else:
+                replaced[package.position] = (there, digest)
         return relocate(
             self._wanted.lock,
             files=paths,
             digests=digests,
+            wheels=replaced,
             project_root=self._wanted.owner.root,
             # Nothing is installed here, and the root's groups count for members where it stays.
             root_lends=True,
         )
+
+    def _built(self) -> Iterator[tuple[Package, BuiltWheel]]:
+        """Yield the wheels that were built of packages of the lock."""
+        options = self._wanted.request.options
+        for package in self._wanted.lock.packages:
+            for wheel in self._places.beforehand.of_source(package, package.sdist, options):
+                yield package, wheel
 
 
 def uv_platform(platform: Platform) -> tuple[str, Mapping[str, str]] | None:
