@@ -43,7 +43,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     started = time.monotonic()
     results = list(_results(options))
-    command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+    # Where files are put is this machine's business.
+    named = (["--quick"] if options.quick else []) + [f"--only {one}" for one in options.only or ()]
+    command = " ".join(["python -m benchmarks", *named])
     for result in results:
         sys.stdout.write(f"\n{result.title}\n\n{report.table(result)}\n")
     sys.stdout.write(f"\n{report.bars(results)}\n")
