@@ -320,6 +320,22 @@ def test_members_and_their_extras_that_are_left_out_are_named() -> None:
     assert selection.left_out.groups == ("root:dev", "root:lint", "root:own", "a:own")
 
 
+def test_members_that_others_need_are_not_left_out() -> None:
+    selection = select(workspace(), root=root("b"), include=Include(), targets=[LINUX])
+    assert selection.left_out.packages == ("root",)
+    anywhere = select_all_platforms(
+        workspace(), root=root("b"), include=Include(), pythons=(), representatives=[LINUX]
+    )
+    assert anywhere.left_out.packages == ("root",)
+
+
+def test_the_flags_of_build_options_are_those_of_uv() -> None:
+    options = BuildOptions(no_build=True, no_binary_packages=frozenset(names("b", "a")))
+    expected = "--no-build --no-binary-package a --no-binary-package b"
+    assert " ".join(options.flags()) == expected
+    assert BuildOptions().flags() == ()
+
+
 def test_a_script_has_its_requirements() -> None:
     lock = lock_of(
         package("a", extras={"x": ["in-x"]}, needs=["b"]),

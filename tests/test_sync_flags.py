@@ -224,6 +224,23 @@ def test_environment_variables_add_to_flags() -> None:
     assert with_environment(Include(), {"UV_NO_DEV": "0"}) == Include()
 
 
+class TestArchiveMisnamed:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["dist/dependencies"],
+            ["--extra", "plot", "dist/dependencies"],
+            ["--dist-archiv", "dist/dependencies"],
+            ["--dist=dist/dependencies"],
+            ["--archive", "dist/dependencies"],
+        ],
+    )
+    def test_is_refused_with_the_flag_that_names_it(self, arguments: list[str]) -> None:
+        with pytest.raises(RequestError, match=r"`sync` doesn't take `(dist|--)") as refused:
+            parse_flags(arguments)
+        assert "`--dist-archive DIR`" in str(refused.value.hint)
+
+
 class TestVariables:
     @pytest.mark.parametrize("value", ["1", "true", "on"])
     def test_mean_what_their_flags_mean(self, value: str) -> None:

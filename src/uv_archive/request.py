@@ -103,7 +103,7 @@ class Request:
         where = ", ".join(target.label for target in self.targets) or "all platforms"
         if self.pythons:
             where += " for Python " + ", ".join(str(python) for python in self.pythons)
-        flags = " ".join(self.include.flags())
+        flags = " ".join((*self.include.flags(), *self.options.flags()))
         return f"{where} ({flags})" if flags else where
 
     def to_record(self) -> dict[str, Any]:

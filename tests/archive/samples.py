@@ -128,6 +128,7 @@ def metadata(
     requests: tuple[JSONObject, ...] = ({"groups": ["dev"]},),
     exports: Mapping[str, Pylock] | None = None,
     lock: bytes = b"version = 1\n",
+    coverage: tuple[str, ...] = ("Python 3.11 on Linux",),
 ) -> Metadata:
     return compose(
         project="example",
@@ -136,7 +137,7 @@ def metadata(
         requests=requests,
         distributions=distributions,
         exports={} if exports is None else exports,
-        coverage=["Python 3.11 on Linux"],
+        coverage=coverage,
         builds={"docopt==0.6.2": ["setuptools"]},
     )
 

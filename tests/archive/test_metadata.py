@@ -109,6 +109,14 @@ def test_the_readme_gives_every_way_to_install() -> None:
     assert "\n\n\n" not in text
 
 
+def test_the_readme_speaks_of_flags_only_where_there_are_some() -> None:
+    assert "in brackets" not in readme(varied(), {})
+    asked = "cp311 (3.11.7) on Linux (--no-binary-package a)"
+    text = metadata(varied(), coverage=(asked,)).documents[ArchivePath("README.md")].decode()
+    assert f"* {asked}\n" in text
+    assert "Flags that stand in brackets above" in text
+
+
 def test_the_readme_says_what_the_other_ways_leave_out() -> None:
     vcs: Mapping[str, object] = {
         "packages": [{"name": "from-git", "version": "1.0", "vcs": {"type": "git"}}]

@@ -113,6 +113,14 @@ def test_rehearsals_are_right(project: Bench, case: str) -> None:
     assert project.distributions(archive) == expected
 
 
+def test_what_a_flag_forbids_is_not_blamed_on_the_targets(project: Bench) -> None:
+    arm = ("-p", "3.11", "--python-platform", "aarch64-unknown-linux-gnu")
+    said = project.uv_archive("download", "--frozen", "--dry-run", *arm, "--no-build")
+    assert said.status == 2
+    assert "delta==1.0" in said.err
+    assert "hint: Leave out `--no-build`" in said.err
+
+
 def test_a_python_that_uv_does_not_know_is_a_warning(project: Bench) -> None:
     said = project.download("--frozen", "--dry-run", "-p", "3.99", "--no-dev")
     assert re.search(r"warning: uv [\d.]+ knows no Python 3\.99, and there is none here", said.err)
@@ -134,8 +142,12 @@ def test_the_summary_names_what_was_left_out(project: Bench) -> None:
         (("--project", "project", "-o", "x/dist/dependencies"), "."),
         (("--directory", "project", "--project", "."), "."),
         (("--directory", "project", "-o", "beside"), "."),
+        (("--no-binary-package", "beta"), "project"),
     ],
-    ids=["out-dir", "project", "project-and-out-dir", "directory", "directory-and-out-dir"],
+    ids=[
+        *("out-dir", "project", "project-and-out-dir", "directory", "directory-and-out-dir"),
+        "no-binary-package",
+    ],
 )
 def test_the_command_to_install_with_works_where_it_is_given(
     project: Bench, flags: tuple[str, ...], below: str

@@ -51,3 +51,13 @@ def test_all_platforms_install_here_too(bench: Bench) -> None:
     }
     bench.sync()
     bench.assert_nothing_left_to_do()
+
+
+@pytest.mark.parametrize("quiet", ["-q", "--quiet"])
+def test_a_quiet_sync_says_nothing(carried: Bench, quiet: str) -> None:
+    talk = carried.sync().err
+    assert "Checking" in talk
+    assert "to build with" in talk
+    carried.clear_environment()
+    said = carried.sync(quiet)
+    assert said.text.strip() == "", said.text

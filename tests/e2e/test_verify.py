@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.resources import files
@@ -29,7 +30,7 @@ from uv_archive.archive.manifest import Manifest
 from uv_archive.archive.store import Store
 
 SCHEMA = json.loads(files("uv_archive.cli").joinpath("verify.schema.json").read_text("utf-8"))
-ALPHA = "alpha-1.0-py3-none-any.whl"
+ALPHA, BETA = "alpha-1.0-py3-none-any.whl", "beta-2.0-py3-none-any.whl"
 TOUCHING = """
 import pathlib
 import zipfile
@@ -56,6 +57,7 @@ def verified(bench: Bench, *arguments: str, status: int) -> dict[str, object]:
     """Run `verify` without network, and return what it wrote as JSON."""
     said = bench.uv_archive("verify", "--output-format", "json", *arguments, offline=True)
     assert said.status == status, said.text
+    assert said.err == ""
     document = json.loads(said.out)
     assert isinstance(document, dict)
     Draft202012Validator(SCHEMA).validate(document)
@@ -296,6 +298,51 @@ def test_no_false_alarms_with_any_kind_of_source(bench: Bench, scenario: Scenari
         document = verified(bench, "--rehearse", "-p", "3.11", *selecting, status=0)
         assert only(document, "targets")["lacking"] == 0
         assert only(document, "rehearsals")["succeeded"] is True
+
+
+def test_all_that_stands_in_the_way_of_a_rehearsal_is_in_one_line(carried: Bench) -> None:
+    flip(carried.archive / ALPHA, 7)
+    (carried.archive / BETA).unlink()
+    said = carried.uv_archive("verify", "--rehearse", offline=True)
+    (line,) = (line for line in said.out.splitlines() if line.startswith("rehearsal failed"))
+    assert f"`{BETA}`" in line
+    assert f"{ALPHA}`" in line
+    assert "; 1 of the files that this sync needs" in line
+    assert r"\n" not in line
+
+
+@pytest.fixture
+def stale(bench: Bench) -> Bench:
+    """A project that asks for more than its lock, and an archive of that lock."""
+    write_project(bench, '["alpha"]')
+    bench.lock()
+    bench.download()
+    path = bench.root / "pyproject.toml"
+    path.write_text(path.read_text().replace('["alpha"]', '["alpha", "epsilon"]'))
+    return bench
+
+
+@pytest.mark.parametrize("flags", [("--project", "."), ("-q", "--project", "."), ("--rehearse",)])
+def test_a_stale_lock_is_warned_of(stale: Bench, flags: tuple[str, ...]) -> None:
+    """It isn't the archive's fault."""
+    before = tree(stale.root)
+    said = stale.uv_archive("verify", *flags, offline=True)
+    assert said.status == 0, said.text
+    warning = f"warning: `{stale.root / 'uv.lock'}` isn't up to date with `pyproject.toml`, as far"
+    assert warning in said.err
+    assert tree(stale.root) == before
+
+
+def test_no_uv_is_needed_to_compare_the_projects_lock(stale: Bench) -> None:
+    said = stale.uv_archive("verify", "--project", ".", variables={"UV": sys.executable})
+    assert said.status == 0, said.text
+    assert "warning" not in said.err
+
+
+def test_without_a_project_nothing_is_asked_about_its_lock(stale: Bench) -> None:
+    said = stale.uv_archive("verify", stale.archive, offline=True)
+    assert said.status == 0, said.text
+    assert "warning" not in said.err
 
 
 def test_a_foreign_target_cant_be_rehearsed(carried: Bench) -> None:

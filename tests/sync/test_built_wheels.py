@@ -74,6 +74,20 @@ def test_of_an_sdist(offline: Offline, leave_out: tuple[str, ...], flags: tuple[
     assert offline.sync(*flags).status == 0
 
 
+def test_stays_installed_while_something_else_is_removed(offline: Offline) -> None:
+    sdist = make_sdist(offline.served, "alpha", "1.0", build_requires=["nowhere"])
+    project(offline)
+    offline.archived(offline.lock(), built={built(offline): digest(sdist)}, leave_out=(sdist.name,))
+    assert offline.sync().status == 0
+    stray = make_wheel(offline.directory / "stray", "stray", "1.0")
+    environment = str(offline.root / ".venv")
+    offline.plain("pip", "install", "--no-cache", "--python", environment, str(stray))
+    result = offline.sync()
+    assert result.status == 0, offline.shown[-1].stderr
+    assert "- stray==1.0" in offline.shown[-1].stderr
+    assert_was_built_beforehand(offline)
+
+
 @pytest.mark.parametrize(
     ("settings", "variables"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from tests.distributions import make_sdist, make_wheel, sha256
 from tests.offline_projects import BUILT_BY_UV, FROM_INDEX, Offline
 from uv_archive.errors import ArchiveError, DamagedArchiveError, RequestError, UvArchiveError
+from uv_archive.lock.reader import read_lock
 from uv_archive.sync.refusals import RefusedError, refuse
 
 
@@ -141,6 +144,30 @@ class TestLacking:
         assert here in str(error)
         assert "It was made for `all platforms for Python" in str(error)
         assert f"--python 3.{sys.version_info.minor}" in str(error.hint)
+
+    def test_says_so_too_where_something_is_only_to_be_removed(self, small: Offline) -> None:
+        """uv itself gives up over an installed package of which a lock has no file."""
+        assert small.sync().status == 0
+        stray = make_wheel(small.served, "stray", "1.0")
+        done = subprocess.run(
+            [small.uv, "pip", "install", "--no-cache", "-p", small.root / ".venv", stray],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        shutil.rmtree(small.archive)
+        small.archived(read_lock(small.root / "uv.lock"), leave_out=["alpha-1.0-py3-none-any.whl"])
+        with pytest.raises(ArchiveError, match=r"lacks 1 of .*: `alpha-1\.0-py3-none-any\.whl`"):
+            small.sync()
+
+    def test_a_file_is_no_archive(self, small: Offline) -> None:
+        shutil.rmtree(small.archive)
+        small.archive.write_text("not a directory")
+        error = refused(small)
+        assert f"`{small.archive}` isn't a directory" in str(error)
+        assert "--dist-archive" in str(error.hint)
+        assert error.exit_status == 2
 
 
 def test_one_error_stays_what_it_is() -> None:

@@ -443,6 +443,14 @@ def test_what_cant_be_carried_out_exits_with_2(arguments: tuple[str, ...]) -> No
     assert run(*arguments).returncode == 2
 
 
+@pytest.mark.parametrize("digest", [f"SHA256:{'0' * 64}", "0" * 64, f"sha256:{'0' * 63}", "md5:0"])
+def test_how_an_expected_digest_is_written_is_said(archive: Path, digest: str) -> None:
+    done = run(archive, "--expect", digest)
+    assert done.returncode == 2
+    form = f"`{digest}` isn't `sha256:` and 64 lower-case hexadecimal digits"
+    assert form in done.stderr
+
+
 @pytest.fixture
 def read_only(archive: Path, tool: Callable[[str], Path]) -> tuple[str, ...]:
     """What to put before a command so that it sees the archive on a read-only mount."""

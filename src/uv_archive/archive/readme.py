@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from uv_archive.archive.layout import GIT, INSTALL, TOOLS, ArchivePath, is_tool
 from uv_archive.archive.manifest import BuildRequirement, BuiltFrom, Entry, Locked
 
+_FLAGS = (
+    "Flags that stand in brackets above were asked for beside these; give them here, too.",
+    "",
+)
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
@@ -33,7 +37,7 @@ def readme(
     """Write it. *coverage* says in words for which Pythons and platforms, a line each."""
     parts = [
         _introduction(project, lock, files, coverage),
-        _with_this_program(lock, files),
+        _with_this_program(lock, files, coverage),
         *([_without_it(files, exports)] if exports else []),
         _CHECK,
         _contents(lock, files, exports),
@@ -77,7 +81,9 @@ def _introduction(
     return "\n".join(lines)
 
 
-def _with_this_program(lock: ArchivePath, files: Mapping[ArchivePath, Entry]) -> str:
+def _with_this_program(
+    lock: ArchivePath, files: Mapping[ArchivePath, Entry], coverage: Sequence[str]
+) -> str:
     where, flags = _what_is_installed(lock)
     lines = [
         "## Install the whole project with uv-archive",
@@ -86,8 +92,7 @@ def _with_this_program(lock: ArchivePath, files: Mapping[ArchivePath, Entry]) ->
         "",
         f"    uv-archive sync{flags} --dist-archive DIR",
         "",
-        "Flags that stand in brackets above were asked for beside these; give them here, too.",
-        "",
+        *(_FLAGS if any("(--" in line for line in coverage) else ()),
         "This is the way that checks every file against the project's own lock, and installs the",
         "project itself and everything from git, too. It needs the Python that the project asks",
         "for, and the programs `uv` and `uv-archive`.",

@@ -175,7 +175,7 @@ class Store:
             self._readable(MANIFEST)
         except ArchiveError:
             return True
-        return self.rebuild_for is not None and self._has_lost_manifest()
+        return self.rebuild_for is not None and self.has_lost_manifest
 
     def manifest(self) -> Manifest:
         """Return what the archive says of itself. Raises `ArchiveError` if it is incomplete."""
@@ -206,11 +206,12 @@ class Store:
                 return self._salvaged(path, self.rebuild_for)
             if found is not None:
                 return found
-        if self.rebuild_for is not None and self._has_lost_manifest():
+        if self.rebuild_for is not None and self.has_lost_manifest:
             return self._salvaged(MANIFEST, self.rebuild_for)
         return None
 
-    def _has_lost_manifest(self) -> bool:
+    @property
+    def has_lost_manifest(self) -> bool:
         """Whether a run came to its end here, and what it recorded is gone.
 
         One that was stopped has put the manifest aside, or has left its plan.
@@ -306,7 +307,8 @@ class Store:
 
     def _not_a_directory(self) -> ArchiveError:
         return ArchiveError(
-            f"`{self.directory}` isn't a directory", hint="Choose another one with `--out-dir`"
+            f"`{self.directory}` isn't a directory",
+            hint="Name another one; `download` takes it by `--out-dir`",
         )
 
     def _check_directory(self, path: Path) -> None:

@@ -15,9 +15,15 @@ class ArchiveDigest(click.ParamType[Digest]):
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
     ) -> Digest:
-        if not value.startswith("sha256:"):
-            self.fail("expected `sha256:` and the digest that `download` printed", param, ctx)
         try:
-            return Digest.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+            digest = Digest.parse(value)
+        except ValueError:
+            digest = None
+        if digest is None or digest.algorithm != "sha256":
+            self.fail(
+                f"`{value}` isn't `sha256:` and 64 lower-case hexadecimal digits, as `download` "
+                "printed them",
+                param,
+                ctx,
+            )
+        return digest

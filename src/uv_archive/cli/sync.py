@@ -14,12 +14,17 @@ from uv_archive.cli.main import EXIT_STATUSES
 from uv_archive.cli.output import counted, give, printable, say, show_hint, warn
 from uv_archive.digest import Digest
 from uv_archive.sync import SyncReporter, SyncRequest, sync
+from uv_archive.sync.flags import parse_flags
 from uv_archive.uv import find_uv
 
 
 class _Reporter(SyncReporter):
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+
     def checking(self, files: int) -> None:
-        say(f"Checking {counted(files, 'distribution')}")
+        if not self._quiet:
+            say(f"Checking {counted(files, 'distribution')}")
 
     def warning(self, message: str, hint: str) -> None:
         warn(message)
@@ -101,6 +106,7 @@ def command(
       uv-archive sync
       uv-archive sync --dist-archive dist/dependencies --extra plot
     """
+    quiet = parse_flags(arguments).is_quiet
     result = sync(
         SyncRequest(
             arguments=arguments,
@@ -113,13 +119,13 @@ def command(
             use_archived_lock=use_archived_lock,
         ),
         uv=find_uv(os.environ, archive=dist_archive or Path("dist", "dependencies")),
-        reporter=_Reporter(),
+        reporter=_Reporter(quiet=quiet),
     )
     if result.stdout:
         give(result.stdout.rstrip("\n"))
     if result.stderr:
         click.echo(printable(result.stderr), err=True, nl=False)
-    if result.unlocked and not result.status:
+    if result.unlocked and not (result.status or quiet):
         say(
             f"{counted(result.unlocked, 'file')}, to build with or built before, that the lock "
             "doesn't name, "

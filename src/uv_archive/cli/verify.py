@@ -14,7 +14,7 @@ import click
 from uv_archive.cli.archive_digest import ArchiveDigest
 from uv_archive.cli.download import SELECTION, TARGETS, Selected, include_of
 from uv_archive.cli.main import DONE, EXIT_STATUSES, FAILED
-from uv_archive.cli.output import counted, give, is_terminal, say, show_hint, shown, size
+from uv_archive.cli.output import counted, give, is_terminal, say, show_hint, shown, size, warn
 from uv_archive.cli.sections import SectionedCommand
 
 if TYPE_CHECKING:
@@ -125,6 +125,9 @@ def _verify(**values: Unpack[Values]) -> int:
     quiet = values["quiet"] or values["output_format"] == "json"
     with _reporting(quiet=values["quiet"], draw=not values["no_progress"]) as reporter:
         report = verify(_request(values), reporter=reporter)
+    if report.doubt:
+        warn(f"{report.doubt}, as far as uv can tell; the archive was held against it as it stands")
+        show_hint("Run `uv lock` and `uv-archive download`, where there is a network")
     if values["output_format"] == "json":
         click.echo(json.dumps(report_as_json(report), indent=2, sort_keys=True))
     else:

@@ -15,7 +15,7 @@ from uv_archive.lock.model import Distribution, GitSource, Lock
 from uv_archive.owner import Owner, default_groups_of
 from uv_archive.plan import Wanted
 from uv_archive.request import Request
-from uv_archive.selection import Selection
+from uv_archive.selection import Gap, Selection
 
 _LOCKED = (Locked(),)
 
@@ -80,19 +80,34 @@ def select_all(
         (request, _selection(request, lock, owner, is_own=request == own)) for request in requests
     )
     gaps = {
-        request: sorted({str(gap) for gap in selection.gaps})
+        request: selection.gaps
         for request, selection in selected
         if request.targets and selection.gaps
     }
     if gaps:
-        every = sorted({gap for found in gaps.values() for gap in found})
+        every = sorted({str(gap) for found in gaps.values() for gap in found})
         listed = "".join(f"\n  {gap}" for gap in every)
         error = CoverageError(
             f"The lock has no usable file for {len(every)} of the packages asked for:{listed}",
-            hint="Choose other targets, or leave out the extra or group that needs them",
+            hint=_remedy(gaps),
         )
         raise error if own in gaps else _earlier(next(iter(gaps)), error)
     return selected
+
+
+def _remedy(gaps: Mapping[Request, Iterable[Gap]]) -> str:
+    """Say what to change; an option or setting that forbids what there is goes first."""
+    forbidding = [
+        flag
+        for request, found in gaps.items()
+        for gap in found
+        if gap.is_forbidden
+        for flag in request.options.forbidding(gap.package.name)
+    ]
+    if not forbidding:
+        return "Choose other targets, or leave out the extra or group that needs them"
+    flags = " and ".join(f"`{flag}`" for flag in dict.fromkeys(forbidding))
+    return f"Leave out {flags}, which may be one of uv's settings, or choose other targets"
 
 
 def _selection(request: Request, lock: Lock, owner: Owner, *, is_own: bool) -> Selection:

@@ -235,7 +235,7 @@ class Done:
 
         Without `--verify` only the manifest is looked at.
         """
-        own = (MANIFEST,) if self.writer.is_damaged else ()
+        own = (MANIFEST,) if self.writer.is_damaged and not self.situation.is_lost else ()
         if not self.run.asked.verify or self.situation.recorded is None:
             return own
         described = self.situation.recorded.files.items()

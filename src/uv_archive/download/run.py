@@ -77,7 +77,7 @@ class Situation:
 
     *contents* are the locked files; what builds need is known only once the sdists are there.
     *tools* are those to install with, if they were asked for. *is_damaged* tells that *recorded* is
-    only what could still be read.
+    only what could still be read, and *is_lost* that there was no manifest any more.
     """
 
     recorded: Manifest | None
@@ -90,6 +90,7 @@ class Situation:
     builds: Builds
     tools: Tools | None
     is_damaged: bool
+    is_lost: bool
     beforehand: Beforehand
 
 
@@ -147,6 +148,7 @@ class Run:
         return Situation(
             recorded=recorded,
             is_damaged=store.is_damaged,
+            is_lost=store.has_lost_manifest,
             requests=tuple(requests),
             selected=selected,
             placed=placed,
@@ -286,7 +288,11 @@ class Run:
                 ),
             ),
             unvouched=situation.unvouched,
-            flags=(*self.asked.flags(), *self.request.include.flags()),
+            flags=(
+                *self.asked.flags(),
+                *self.request.include.flags(),
+                *self.asked.options.flags(),
+            ),
             is_default=self.asked.directory is None,
             tools=situation.tools is not None,
         )
@@ -295,9 +301,10 @@ class Run:
 def _salvaged(situation: Situation) -> tuple[Doubt]:
     """Say that requests may have been lost."""
     names = ", ".join(f"`{request}`" for request in situation.requests)
+    what = "missing" if situation.is_lost else "damaged"
     return (
         Doubt(
-            message=f"`{MANIFEST}` was damaged. It is made anew for {names}",
+            message=f"`{MANIFEST}` was {what}. It is made anew for {names}",
             hint="What else was requested before, request again: files that are there are kept",
         ),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from uv_archive.errors import SelectionError, TargetError
@@ -231,6 +231,7 @@ class _Collected:
         }
         taken = sorted(self._taken, key=lambda key: (key[0], order[key]))
         builds = sorted(self._builds, key=lambda key: key[0])
+        found = {package.name for package in self.packages}
         return Selection(
             distributions=tuple(
                 Selected(
@@ -250,7 +251,9 @@ class _Collected:
             ),
             packages=self.packages,
             gaps=tuple(self._gaps),
-            left_out=left_out,
+            left_out=replace(
+                left_out, packages=tuple(n for n in left_out.packages if n not in found)
+            ),
         )
 
 

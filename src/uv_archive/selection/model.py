@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,6 +82,18 @@ class BuildOptions:
     no_build: bool = False
     no_build_packages: frozenset[NormalizedName] = frozenset()
 
+    def flags(self) -> tuple[str, ...]:
+        """Return the flags of `uv sync` that say this."""
+        switches = (("--no-binary", self.no_binary), ("--no-build", self.no_build))
+        named = (
+            ("--no-binary-package", self.no_binary_packages),
+            ("--no-build-package", self.no_build_packages),
+        )
+        return (
+            *(flag for flag, is_set in switches if is_set),
+            *(part for flag, names in named for name in sorted(names) for part in (flag, name)),
+        )
+
     def forbids_wheel(self, name: NormalizedName) -> bool:
         """Whether wheels of *name* are out; `--no-build-package` excepts from `--no-binary`."""
         if self.no_binary:
@@ -92,6 +105,13 @@ class BuildOptions:
         if self.no_build:
             return self.no_binary or name not in self.no_binary_packages
         return name in self.no_build_packages
+
+    def forbidding(self, name: NormalizedName) -> Iterator[str]:
+        """Yield the flags that forbid wheels or builds of *name*."""
+        if self.forbids_wheel(name):
+            yield "--no-binary" if self.no_binary else f"--no-binary-package {name}"
+        if self.forbids_build(name):
+            yield "--no-build" if self.no_build else f"--no-build-package {name}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +145,11 @@ class Gap:
     package: Package
     target: Target
     reason: str
+
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether the build options stand in the way, of all or of what the lock has."""
+        return "allowed" in self.reason
 
     def __str__(self) -> str:
         return f"{self.package} for {self.target.label}: {self.reason}"

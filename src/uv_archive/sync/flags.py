@@ -241,6 +241,10 @@ class SyncFlags:
     leaves_some: bool = False
     names_paths: bool = False
 
+    @property
+    def is_quiet(self) -> bool:
+        return not {"-q", "--quiet"}.isdisjoint(self.output)
+
 
 def _leaves_some(flag: str) -> bool:
     """Whether a flag may keep uv from installing all that is selected: unknown ones may."""
@@ -263,6 +267,7 @@ def parse_flags(
             "`sync` doesn't take " + ", ".join(f"`{one.name}`" for one in refused),
             hint=_reason(refused[0]).capitalize(),
         )
+    _refuse_stray(given)
     flags = SyncFlags(
         passed=tuple(t for one in given for t in one.text if _fate(one) is Fate.PASSED),
         output=tuple(t for one in given for t in one.text if _fate(one) is Fate.OUTPUT),
@@ -272,6 +277,20 @@ def parse_flags(
     for one in given:
         flags = _interpreted(flags, one)
     return _with_variables(flags, environment)
+
+
+def _refuse_stray(given: Sequence[Given]) -> None:
+    """Refuse what looks like the archive's directory, named as other commands have it."""
+    before = None
+    for one in given:
+        # What follows a flag that isn't known may be its value.
+        is_bare = not one.name.startswith("-") and (before is None or before.flag is not None)
+        if is_bare or (one.flag is None and one.name.startswith(("--dist", "--archive"))):
+            raise RequestError(
+                f"`sync` doesn't take `{one.name}`",
+                hint="The archive's directory is named with `--dist-archive DIR`",
+            )
+        before = one
 
 
 # Of these uv gets the flag. It doesn't name them in its help.

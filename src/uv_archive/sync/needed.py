@@ -13,11 +13,12 @@ from packaging.utils import NormalizedName
 
 from uv_archive.archive.disk import storing
 from uv_archive.errors import ArchiveError, CoverageError, ProjectError, UvArchiveError
-from uv_archive.lock.model import GitSource, Package, PathSource, UrlSource
+from uv_archive.lock.model import GitSource, Package, PathSource, RegistrySource, UrlSource
 from uv_archive.owner import documents_of
 from uv_archive.pylock import PylockFile
 from uv_archive.request import Request
 from uv_archive.selection import Selected, Selection
+from uv_archive.sync.calls import variables_of
 from uv_archive.sync.case import Case, file_of, was_built_otherwise, wheels_built
 from uv_archive.sync.installed import installed
 from uv_archive.sync.pinning import Pins, pin
@@ -91,6 +92,8 @@ def needed_files(task: Task, case: Case, install: frozenset[NormalizedName]) -> 
         needed = replace(needed, git=git, missing=[*needed.missing, *git.missing])
     if task.thorough:
         needed = _with_compared(task, needed, case, install)
+    unsupplied = [n for n in _unsupplied(task, case, install) if n not in needed.missing]
+    needed = replace(needed, missing=[*needed.missing, *unsupplied])
     return replace(needed, causes=[*_causes(task, case, install, needed), *needed.causes])
 
 
@@ -189,6 +192,26 @@ def _with_compared(
     compared = [s for s in (*more.locked, *more.own) if s.path.suffix == ".whl"]
     missing = [name for name in more.missing if name.endswith(".whl")]
     return replace(needed, compared=compared, missing=[*needed.missing, *missing])
+
+
+def _unsupplied(task: Task, case: Case, install: frozenset[NormalizedName]) -> Iterator[str]:
+    """Yield the files of what stays installed that the archive has none for.
+
+    uv wants every package of a lock to have one, whether or not it installs it.
+    """
+    excluding = any(name.startswith("UV_NO_INSTALL") for name in variables_of(task))
+    if isinstance(task.owner, PylockFile) or task.flags.leaves_some or excluding:
+        return
+    there: Collection[NormalizedName] = ()
+    if not case.changes.is_nothing:
+        there = installed(task.environment).keys() - install - case.changes.uninstalls
+    for selected in case.selection.distributions:
+        package = selected.package
+        if package.name not in there or not isinstance(package.source, RegistrySource):
+            continue
+        supplied = any(task.supply.of(distribution) for distribution in package.distributions)
+        if not (supplied or wheels_built(task, case.target, package)):
+            yield from _missing(task, selected)
 
 
 def _git(task: Task, packages: Sequence[Package]) -> GitSupply | None:

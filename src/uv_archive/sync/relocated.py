@@ -29,6 +29,7 @@ from uv_archive.sync.case import (
     read_changes,
     selection_for,
     target_of,
+    wheels_built,
 )
 from uv_archive.sync.installed import installed
 from uv_archive.sync.installer import (
@@ -185,6 +186,8 @@ class RelocatedInstaller:
             supplied = [s for d in package.distributions if (s := supply.of(d))]
             if isinstance(package.source, RegistrySource):
                 supplied += needed.wheels.get(package.position, ())
+                # Of what stays installed uv wants a file, too.
+                supplied = supplied or list(wheels_built(self.task, case.target, package))
             for one in supplied:
                 files[package.position, one.name] = one.path
                 digests[package.position, one.name] = one.digest

@@ -17,6 +17,19 @@ from uv_archive.uv import Completed, uv_message
 
 # A lock that isn't up to date would have to be resolved anew, which takes a network.
 _STALE = re.compile(r"needs to be updated|No solution found")
+#: How uv is asked. It writes nothing, builds nothing and needs no network.
+CHECK = ("lock", "--check", "--offline", "--no-build")
+
+
+def is_stale(checked: Completed) -> bool:
+    """Whether uv, asked with `CHECK`, says that a lock isn't what its project asks for."""
+    return checked.status != 0 and _STALE.search(checked.stderr) is not None
+
+
+def is_out_of_date(owner: Project | Script) -> str:
+    """Say that the lock of *owner* is stale."""
+    source = owner.path.name if isinstance(owner, Script) else "pyproject.toml"
+    return f"`{owner.lock_path}` isn't up to date with `{source}`"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,9 +66,8 @@ class LockQuestion:
 
 
 def _ask(task: Task, owner: Project | Script, python: Path | None) -> Completed:
-    arguments = ["lock", "--check", "--offline", "--no-build", *owner.arguments]
     return task.uv.run(
-        [*arguments, *(naming(task, python) if python else ())],
+        [*CHECK, *owner.arguments, *(naming(task, python) if python else ())],
         environment=task.request.environment if task.flags.locked else variables_of(task),
         directory=task.start,
     )
@@ -65,13 +77,11 @@ def _judge(task: Task, owner: Project | Script, checked: Completed) -> None:
     if checked.status == 0:
         return
     locked = task.flags.locked
-    source = owner.path.name if isinstance(owner, Script) else "pyproject.toml"
-    message = f"`{owner.lock_path}` isn't up to date with `{source}`"
-    is_stale = _STALE.search(checked.stderr)
-    if is_stale and locked:
+    message, stale = is_out_of_date(owner), is_stale(checked)
+    if stale and locked:
         hint = "Run `uv lock` and `uv-archive download`, where there is a network"
         raise StaleLockError(message, hint=hint)
-    if is_stale:
+    if stale:
         task.reporter.warning(
             f"{message}, as far as uv can tell; it is installed as it stands",
             "`--locked` refuses such a lock, and `--frozen` leaves the question out",

@@ -218,6 +218,11 @@ def _supplied(directory: Path, path: ArchivePath, entry: Entry, digest: Digest |
 
 
 def _read_manifest(directory: Path) -> Manifest:
+    if directory.exists() and not directory.is_dir():
+        raise ArchiveError(
+            f"`{directory}` isn't a directory, so it is no archive",
+            hint="Name the archive's directory with `--dist-archive DIR`",
+        )
     content = read_plain(directory / MANIFEST, limit=LARGEST)
     if content is None:
         raise ArchiveError(

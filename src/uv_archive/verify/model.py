@@ -118,7 +118,8 @@ class Report:
     """What a verification found. *files* and *size* (bytes) are what was read.
 
     *digest* is the archive's, in hexadecimal; `None` without a readable manifest. *expected*
-    tells that it is the one that was expected. *lock* is the project's lock that was compared.
+    tells that it is the one that was expected. *lock* is the project's lock that was compared;
+    *doubt* says so where that lock is stale; it isn't a finding about the archive.
     """
 
     directory: Path
@@ -128,6 +129,7 @@ class Report:
     digest: str | None = None
     expected: bool = False
     lock: Path | None = None
+    doubt: str | None = None
     targets: tuple[Checked, ...] = ()
     rehearsals: tuple[Rehearsal, ...] = ()
 

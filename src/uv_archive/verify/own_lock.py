@@ -11,9 +11,13 @@ from uv_archive.archive.locked import without_secrets
 from uv_archive.archive.manifest import LARGEST, Manifest
 from uv_archive.download import DEFAULT_DIRECTORY, Asked
 from uv_archive.download.asked import find_owner
+from uv_archive.errors import ToolError
 from uv_archive.lock.model import Lock
 from uv_archive.owner import Owner, lock_of, settings_of
+from uv_archive.pylock import PylockFile
+from uv_archive.scratch import scrubbed
 from uv_archive.settings import Settings
+from uv_archive.sync.stale import CHECK, is_out_of_date, is_stale
 from uv_archive.sync.supply import open_supply
 from uv_archive.uv import find_uv
 from uv_archive.verify.coverage import Places, lacking_for_requests
@@ -65,13 +69,27 @@ class OwnLock:
 
         Raises `ArchiveError` for another project's archive, and as `Wanted.of` does.
         """
-        report = replace(report, lock=self.owner.lock_path)
+        report = replace(report, lock=self.owner.lock_path, doubt=self._doubt())
         if manifest is None:
             return report
         findings = tuple(self._against(report.directory, manifest, examined))
         report = replace(report, findings=report.findings + findings)
         places = Places.of(self.lock, manifest, settings=self.settings, is_right=examined.is_right)
         return self._tried(report, places, reporter)
+
+    def _doubt(self) -> str | None:
+        """Say so if the lock is stale, as far as a uv that is at hand can tell."""
+        if isinstance(self.owner, PylockFile):
+            return None
+        try:
+            checked = find_uv(self.request.environment).run(
+                # uv's own cache isn't to be written either.
+                [*CHECK, "--no-cache", *self.owner.arguments],
+                environment=scrubbed(self.request.environment),
+            )
+        except ToolError:
+            return None
+        return is_out_of_date(self.owner) if is_stale(checked) else None
 
     def _against(
         self, directory: Path, manifest: Manifest, examined: Examined

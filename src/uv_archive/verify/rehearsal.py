@@ -16,6 +16,7 @@ from pathlib import Path
 from uv_archive.digest import Digest
 from uv_archive.errors import RequestError, UvArchiveError
 from uv_archive.sync import SyncRequest, sync
+from uv_archive.sync.refusals import RefusedError
 from uv_archive.target import Interpreter, Target, inspect_interpreter
 from uv_archive.uv import Completed, Runner, uv_message
 from uv_archive.verify.copying import Copy, copy_owner, trees_elsewhere
@@ -105,7 +106,7 @@ class _Rehearsing:
             try:
                 result = sync(request, uv=uv)
             except UvArchiveError as error:
-                return _failed(rehearsal, error.message, error.hint)
+                return _failed(rehearsal, _in_one_line(error), error.hint)
         if result.status != 0:
             return _failed(rehearsal, uv_message(result.stderr), None)
         done = replace(rehearsal, succeeded=True, distributions=result.distributions)
@@ -178,6 +179,12 @@ def _unseen(runner: Runner, prefix: Sequence[str]) -> Runner:
         )
 
     return run
+
+
+def _in_one_line(error: UvArchiveError) -> str:
+    if isinstance(error, RefusedError):
+        return "; ".join(cause.message for cause in error.causes)
+    return error.message
 
 
 def _failed(
