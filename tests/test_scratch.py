@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import tomllib
 from pathlib import Path
 
@@ -204,20 +206,70 @@ class TestPrivateDirectory:
                 assert first != second
             assert first.is_dir()
 
+    @pytest.mark.skipif(os.name == "nt", reason="no directory can be locked there")
     def test_a_run_that_is_about_to_lock_its_own_is_left_alone(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        really = hold
+        others: list[threading.Thread] = []
+        waited: list[bool] = []
 
-        def another_run_begins(descriptor: int) -> bool | None:
-            monkeypatch.setattr(scratch, "hold", really)
+        def begin() -> None:
             with private_directory(tmp_path / ".venv"):
                 pass
-            return really(descriptor)
+
+        def another_run_begins(descriptor: int) -> bool | None:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode) and not others:
+                others.append(threading.Thread(target=begin))
+                others[0].start()
+                others[0].join(timeout=0.3)
+                waited.append(others[0].is_alive())
+            return hold(descriptor)
 
         monkeypatch.setattr(scratch, "hold", another_run_begins)
         with private_directory(tmp_path / ".venv") as private:
+            others[0].join()
+            assert waited == [True]
             assert (private / "alive").is_file()
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.skipif(os.name == "nt", reason="no directory can be locked there")
+    def test_a_run_that_was_killed_before_it_could_lock_its_own_leaves_nothing(
+        self, tmp_path: Path
+    ) -> None:
+        program = (
+            "import os, pathlib, stat, uv_archive.scratch as s\n"
+            "really = s.hold\n"
+            "def die(one): return os._exit(9) if stat.S_ISREG(os.fstat(one).st_mode)"
+            " else really(one)\n"
+            "s.hold = die\n"
+            f"with s.private_directory(pathlib.Path({str(tmp_path)!r}, '.venv')): pass\n"
+        )
+        assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+        (tmp_path / ".uv-archive-.venv-orphan" / "cache").mkdir(parents=True)
+        assert len(list(tmp_path.iterdir())) == 2
+        with private_directory(tmp_path / ".venv") as private:
+            assert list(tmp_path.iterdir()) == [private]
+
+    @pytest.mark.skipif(os.name == "nt", reason="no directory can be locked there")
+    def test_what_an_orphan_made_meanwhile_is_removed_at_the_end(self, tmp_path: Path) -> None:
+        with private_directory(tmp_path / ".venv"):
+            (tmp_path / ".uv-archive-.venv-orphan" / "cache").mkdir(parents=True)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_nothing_is_removed_where_somebody_has_the_lock(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scratch, "_PATIENCE", 0.05)
+        left = tmp_path / ".uv-archive-.venv-left"
+        left.mkdir()
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        try:
+            assert hold(descriptor)
+            with private_directory(tmp_path / ".venv") as private:
+                assert private.parent == tmp_path
+        finally:
+            os.close(descriptor)
+        assert left.is_dir()
 
     def test_it_lies_elsewhere_where_nothing_can_be_written_beside(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

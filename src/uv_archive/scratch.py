@@ -10,11 +10,12 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import BinaryIO, assert_never
 
 import tomli_w
 
@@ -24,6 +25,8 @@ from uv_archive.project import Project, tool_uv
 from uv_archive.script import Script, script_of
 
 _PREFIX = ".uv-archive-"
+# Seconds. What is waited for takes a moment, but for clearing up after a run that was killed.
+_PATIENCE = 5.0
 # The environment's directory may be somebody's who lets us write in it, but not beside it.
 _NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -233,48 +236,69 @@ def private_directory(beside: Path) -> Iterator[Path]:
     `StorageError`.
     """
     with storing(beside.parent):
-        directory = _make_directory(beside)
+        directory, alive = _make_directory(beside)
     try:
-        with _alive(directory):
+        with alive:
             (directory / ".gitignore").write_text("*\n")
             yield directory
     finally:
         _remove(directory)
+        if any(_all_of(beside)):
+            # A uv that outlived its run may have written on when the rest was removed.
+            with suppress(OSError), _alone(beside.parent) as is_alone:
+                if is_alone:
+                    _remove_leftovers(beside)
 
 
-@contextmanager
-def _alive(directory: Path) -> Iterator[None]:
-    """Have a file in *directory* locked. It has its lock before its name, or it would look left."""
-    name = directory / ("alive" if os.name == "nt" else "alive.new")
-    with storing(directory):
-        file = name.open("wb")
-    with file:
-        with storing(directory):
-            hold(file.fileno())
-            # Windows renames no open file.
-            if os.name != "nt":
-                name.rename(directory / "alive")
-        yield
-
-
-def _make_directory(beside: Path) -> Path:
+def _make_directory(beside: Path) -> tuple[Path, BinaryIO]:
+    """Make it, and return it with the open file in it that is locked as long as its run lives."""
     prefix = f"{_PREFIX}{beside.name}-"
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(beside)
-        return Path(tempfile.mkdtemp(prefix=prefix, dir=beside.parent))
+        with _alone(beside.parent) as is_alone:
+            if is_alone:
+                _remove_leftovers(beside)
+            return _taken(Path(tempfile.mkdtemp(prefix=prefix, dir=beside.parent)))
     except OSError as error:
         if error.errno not in _NOT_OURS:
             raise
-        return Path(tempfile.mkdtemp(prefix=prefix))
+        return _taken(Path(tempfile.mkdtemp(prefix=prefix)))
+
+
+def _taken(directory: Path) -> tuple[Path, BinaryIO]:
+    file = (directory / "alive").open("wb")
+    hold(file.fileno())
+    return directory, file
+
+
+@contextmanager
+def _alone(parent: Path) -> Iterator[bool]:
+    """Keep other runs from making and removing private directories in *parent* meanwhile.
+
+    One that is being made isn't locked yet, and would look left. `False` where that can't be,
+    or somebody else has the lock for long.
+    """
+    if os.name == "nt":
+        yield False  # No directory can be opened there.
+        return
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        until = time.monotonic() + _PATIENCE
+        while (held := hold(descriptor)) is False and time.monotonic() < until:
+            time.sleep(0.01)
+        yield held is True
+    finally:
+        os.close(descriptor)
+
+
+def _all_of(beside: Path) -> Iterator[Path]:
+    return beside.parent.glob(f"{_PREFIX}{beside.name}-*")
 
 
 def _remove_leftovers(beside: Path) -> None:
-    for left in beside.parent.glob(f"{_PREFIX}{beside.name}-*"):
-        if left.is_symlink():
-            continue
-        # One without the file was made a moment ago, and its run is about to name it.
-        if (left / "alive").is_file() and not is_held(left / "alive"):
+    for left in _all_of(beside):
+        # Without the file its run was killed at once, or a uv that outlived it went on writing.
+        if left.is_dir() and not left.is_symlink() and not is_held(left / "alive"):
             _remove(left)
 
 
